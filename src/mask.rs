@@ -1,0 +1,191 @@
+//! Draw a mask, apply a mask.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::random::{self, Origin};
+use crate::{NoiseShape, Probability, Stream};
+
+/// Draws the article's mask: one number per column of dimension 1, `[1, C, 1, ...]` for an `x` of
+/// shape `[N, C, ...]`. A column is 0 with probability `p` and 1 otherwise.
+///
+/// The mask is on `x`'s device and of its kind (the real kind of a complex one), and follows
+/// [`tch::manual_seed`].
+///
+/// ```
+/// use tch::Tensor;
+/// use tch_dropout::{apply_mask, column_mask};
+///
+/// let x = Tensor::from_slice(&[1, 2, 3, 4, 5, 6]).reshape([2, 3]);
+/// let mask = column_mask(&x, 0.5)?;
+/// assert_eq!(mask.size(), [1, 3]);
+/// assert_eq!(apply_mask(&x, &mask)?, &x * &mask);
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// `p` outside `[0, 1]`; an `x` of fewer than two dimensions.
+pub fn column_mask(x: &Tensor, p: f64) -> Result<Tensor> {
+    Noise { shape: NoiseShape::Columns, ..Noise::new(p)? }.draw(x, Scaling::Keep)
+}
+
+/// Draws a mask with a number for each element of `x`: 0 with probability `p`, and 1 otherwise.
+/// Otherwise like [`column_mask`]; `x` may have any shape. This is DropConnect's mask of a weight.
+///
+/// ```
+/// use tch::Tensor;
+/// use tch_dropout::{apply_mask, element_mask};
+///
+/// let weight = Tensor::from_slice(&[1, 2, 3, 4, 5, 6]).reshape([2, 3]);
+/// let mask = element_mask(&weight, 0.5)?;
+/// assert_eq!(mask.size(), [2, 3]);
+/// let masked = apply_mask(&weight, &mask)?;
+/// assert_eq!(masked.kind(), weight.kind());
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// `p` outside `[0, 1]`.
+pub fn element_mask(x: &Tensor, p: f64) -> Result<Tensor> {
+    Noise { shape: NoiseShape::Elements, ..Noise::new(p)? }.draw(x, Scaling::Keep)
+}
+
+/// Multiplies `x` with a mask, broadcast: the one pass over `x` that every layer makes.
+///
+/// The mask may come from a function or a layer of this crate or be any tensor that broadcasts over
+/// `x` without changing its shape. If `x` is floating-point or complex, the result has `x`'s kind.
+///
+/// ```
+/// use tch::{Device, Kind, Tensor};
+/// use tch_dropout::apply_mask;
+///
+/// let x = Tensor::ones([2, 3], (Kind::Float, Device::Cpu));
+/// let mask = Tensor::from_slice(&[true, false, true]);
+/// let expected = Tensor::from_slice(&[1f32, 0., 1., 1., 0., 1.]).reshape([2, 3]);
+/// assert_eq!(apply_mask(&x, &mask)?, expected);
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// A mask that does not broadcast over `x`, or one on another device.
+pub fn apply_mask(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    if !broadcasts_over(&mask.size(), &x.size()) {
+        return Err(Error::MaskShape { mask: mask.size(), input: x.size() });
+    }
+    match real(x.kind()) {
+        Some(kind) if kind != mask.kind() => Ok(x.f_mul(&mask.f_to_kind(kind)?)?),
+        _ => Ok(x.f_mul(mask)?),
+    }
+}
+
+/// Whether kept entries of a mask are 1, or 1 / (1 - p).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scaling {
+    Keep,
+    Rescale,
+}
+
+/// What every layer holds: how likely an entry is dropped, with which others, and by whose numbers.
+#[derive(Debug)]
+pub(crate) struct Noise {
+    pub(crate) p: Probability,
+    pub(crate) shape: NoiseShape,
+    /// Without one, libtorch's own generator decides.
+    pub(crate) stream: Option<Stream>,
+}
+
+impl Noise {
+    pub(crate) fn new(p: f64) -> Result<Self> {
+        Ok(Noise { p: Probability::new(p)?, shape: NoiseShape::default(), stream: None })
+    }
+
+    /// Whether a forward pass would be the identity, so that nothing need be drawn.
+    pub(crate) fn is_silent(&self, x: &Tensor, train: bool) -> bool {
+        !train || self.p.get() == 0.0 || x.numel() == 0
+    }
+
+    pub(crate) fn step(&self) -> Option<u64> {
+        self.stream.as_ref().map(Stream::step)
+    }
+
+    pub(crate) fn set_step(&self, step: u64) -> Result<()> {
+        self.stream.as_ref().ok_or(Error::NoStream(step))?.set_step(step)
+    }
+
+    /// Draws the mask for `x`.
+    pub(crate) fn draw(&self, x: &Tensor, scaling: Scaling) -> Result<Tensor> {
+        let size = self.shape.resolve(&x.size())?;
+        let kind = mask_kind(x.kind(), scaling)?;
+        let kept = match scaling {
+            Scaling::Keep => 1.0,
+            Scaling::Rescale => self.p.scale(),
+        };
+        match (&self.stream, x.device()) {
+            (Some(stream), device) => {
+                let mask = random::mask(stream.advance(), self.p, kept, &size, kind)?;
+                Ok(mask.f_to_device(device)?)
+            }
+            (None, Device::Cpu) => {
+                let origin = Origin::from_libtorch()?;
+                if size == x.size() && kind == x.kind() {
+                    random::mask_like(origin, self.p, kept, x)
+                } else {
+                    random::mask(origin, self.p, kept, &size, kind)
+                }
+            }
+            (None, device) => on_device(self.p, kept, &size, kind, device),
+        }
+    }
+}
+
+/// A mask drawn where `x` is, by libtorch's generator of that device.
+fn on_device(
+    p: Probability,
+    kept: f64,
+    size: &[i64],
+    kind: Kind,
+    device: Device,
+) -> Result<Tensor> {
+    let mut mask = Tensor::f_empty(size, (kind, device))?;
+    if p.get() == 1.0 {
+        // 1 / (1 - p) is infinite here, and 0 times infinity is NaN.
+        return Ok(mask.f_zero_()?);
+    }
+    let mut mask = mask.f_bernoulli_float_(1.0 - p.get())?;
+    if kept != 1.0 {
+        mask = mask.f_mul_scalar_(kept)?;
+    }
+    Ok(mask)
+}
+
+/// The kind of a mask for an `x` of this kind: the same, but real for complex numbers, and with a
+/// fraction where integers are rescaled.
+fn mask_kind(x: Kind, scaling: Scaling) -> Result<Kind> {
+    use Kind::*;
+    match (x, scaling) {
+        (Uint8 | Int8 | Int16 | Int | Int64 | Bool, Scaling::Keep) => Ok(x),
+        (Uint8 | Int8 | Int16 | Int | Int64 | Bool, Scaling::Rescale) => Ok(Float),
+        _ => real(x).ok_or(Error::Kind(x)),
+    }
+}
+
+/// The real kind of the floating-point and complex kinds.
+fn real(kind: Kind) -> Option<Kind> {
+    use Kind::*;
+    match kind {
+        Half | Float | Double | BFloat16 => Some(kind),
+        ComplexHalf => Some(Half),
+        ComplexFloat => Some(Float),
+        ComplexDouble => Some(Double),
+        _ => None,
+    }
+}
+
+/// Whether multiplying with the mask leaves the input's shape as it is.
+fn broadcasts_over(mask: &[i64], input: &[i64]) -> bool {
+    mask.len() <= input.len()
+        && mask.iter().rev().zip(input.iter().rev()).all(|(&m, &x)| m == 1 || m == x)
+}

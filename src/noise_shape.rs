@@ -1,0 +1,125 @@
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// Which entries of an input share one draw, and so are dropped or kept together.
+///
+/// A mask has the input's size in the dimensions that draw for themselves and size 1 in those that
+/// are shared; multiplying broadcasts it. For an input of shape `[N, C, ...]`:
+///
+/// | noise shape | mask | known elsewhere as |
+/// | --- | --- | --- |
+/// | [`Columns`](Self::Columns) | `[1, C, 1, ...]` | the article's `x.size()[1]`; Keras `noise_shape=(1, C)` |
+/// | [`Elements`](Self::Elements) | `[N, C, ...]` | `torch.nn.Dropout`, [`Tensor::dropout`](tch::Tensor::dropout) |
+/// | [`Channels`](Self::Channels) | `[N, C, 1, ...]` | `torch.nn.Dropout1d`, `2d`, `3d`; [`Tensor::feature_dropout`](tch::Tensor::feature_dropout); SpatialDropout |
+/// | [`Samples`](Self::Samples) | `[N, 1, ...]` | stochastic depth, DropPath |
+/// | [`Shared`](Self::Shared) | 1 in the named dimensions | Flax `broadcast_dims`; variational dropout |
+///
+/// ```
+/// # use tch_dropout::NoiseShape;
+/// let size = [32, 100, 256]; // [N, T, C]
+/// assert_eq!(NoiseShape::Columns.resolve(&size)?, [1, 100, 1]);
+/// assert_eq!(NoiseShape::Elements.resolve(&size)?, [32, 100, 256]);
+/// assert_eq!(NoiseShape::Channels.resolve(&size)?, [32, 100, 1]);
+/// assert_eq!(NoiseShape::Samples.resolve(&size)?, [32, 1, 1]);
+/// // Variational dropout: one mask for all time steps of a sequence.
+/// assert_eq!(NoiseShape::Shared(vec![1]).resolve(&size)?, [32, 1, 256]);
+/// assert_eq!(NoiseShape::Shared(vec![-2]).resolve(&size)?, [32, 1, 256]);
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NoiseShape {
+    /// One draw per column of dimension 1, shared by the whole batch: the article's dropout.
+    #[default]
+    Columns,
+    /// One draw per element: the usual dropout (Srivastava et al. 2014).
+    Elements,
+    /// One draw per sample and channel, shared by the dimensions behind (Tompson et al. 2015).
+    Channels,
+    /// One draw per sample (Huang et al. 2016).
+    Samples,
+    /// Shared over the dimensions named here; negative ones count from the end. Shared over the time
+    /// of `[N, T, C]`, this is variational dropout (Gal and Ghahramani 2016).
+    Shared(Vec<i64>),
+}
+
+impl NoiseShape {
+    /// The shape of the mask for an input of shape `size`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooFewDimensions`], [`Error::DimensionOutOfRange`] or
+    /// [`Error::DimensionNamedTwice`], each naming `size`.
+    pub fn resolve(&self, size: &[i64]) -> Result<Vec<i64>> {
+        let needed = self.fewest_dimensions();
+        if size.len() < needed {
+            return Err(Error::TooFewDimensions {
+                noise: self.name(),
+                needed,
+                shape: size.to_vec(),
+            });
+        }
+        let mut noise = size.to_vec();
+        match self {
+            NoiseShape::Columns => {
+                noise.fill(1);
+                noise[1] = size[1];
+            }
+            NoiseShape::Elements => {}
+            NoiseShape::Channels => noise[2..].fill(1),
+            NoiseShape::Samples => noise[1..].fill(1),
+            NoiseShape::Shared(dimensions) => {
+                for dimension in distinct(dimensions, size)? {
+                    noise[dimension] = 1;
+                }
+            }
+        }
+        Ok(noise)
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            NoiseShape::Columns => "columns",
+            NoiseShape::Elements => "elements",
+            NoiseShape::Channels => "channels",
+            NoiseShape::Samples => "samples",
+            NoiseShape::Shared(_) => "shared",
+        }
+    }
+
+    fn fewest_dimensions(&self) -> usize {
+        match self {
+            NoiseShape::Columns | NoiseShape::Channels => 2,
+            NoiseShape::Samples => 1,
+            NoiseShape::Elements | NoiseShape::Shared(_) => 0,
+        }
+    }
+}
+
+/// The named dimensions counted from the front, each in range and none twice.
+fn distinct(named: &[i64], size: &[i64]) -> Result<Vec<usize>> {
+    let rank = size.len() as i64;
+    let mut seen = Vec::with_capacity(named.len());
+    for &dimension in named {
+        if !(-rank..rank).contains(&dimension) {
+            return Err(Error::DimensionOutOfRange { dimension, shape: size.to_vec() });
+        }
+        let from_front = dimension.rem_euclid(rank) as usize;
+        if seen.contains(&from_front) {
+            return Err(Error::DimensionNamedTwice { dimension, shape: size.to_vec() });
+        }
+        seen.push(from_front);
+    }
+    Ok(seen)
+}
+
+/// As it stands in a layer's `Display`: `columns`, or `shared over [1]`.
+impl fmt::Display for NoiseShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            NoiseShape::Shared(dimensions) => write!(f, " over {dimensions:?}"),
+            _ => Ok(()),
+        }
+    }
+}
