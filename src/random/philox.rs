@@ -17,6 +17,7 @@ const LOW_WORD: u64 = 0xFFFF_FFFF;
 ///
 /// A 32-bit word lives in a 64-bit lane here, because a vector multiplication of 32 by 32 bits
 /// leaves 64. What stands above the word is rubbish that each use masks off.
+#[expect(clippy::needless_range_loop, reason = "one index over several arrays is a vector's lane")]
 #[inline(always)]
 pub(crate) fn blocks(key: u64, high: u64, low: u64) -> [[u64; 2]; SIDE_BY_SIDE] {
     let mut c = [[0; SIDE_BY_SIDE]; 4];
