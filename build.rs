@@ -14,9 +14,9 @@ fn main() {
     }
     println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
 
-    let cuda = Path::new(&lib).join("libtorch_cuda.so");
-    println!("cargo::rerun-if-changed={}", cuda.display());
-    if cuda.exists() {
+    // The whole directory, as cargo would rerun each time for a file that is not there.
+    println!("cargo::rerun-if-changed={lib}");
+    if Path::new(&lib).join("libtorch_cuda.so").exists() {
         // No symbol of it is named anywhere, so that a linker would drop it.
         println!("cargo::rustc-link-arg=-Wl,--push-state,--no-as-needed,-ltorch_cuda,--pop-state");
     }
