@@ -1,0 +1,157 @@
+//! What the trainings came to: a table for people, JSON for programs.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{ensure, Context, Result};
+use comfy_table::{presets, CellAlignment, Table};
+use serde::Serialize;
+use tch::Device;
+use tempfile::NamedTempFile;
+
+use crate::args::{Args, Config};
+use crate::data::Dataset;
+use crate::metrics::Summary;
+use crate::model::Layer;
+use crate::train::Run;
+
+#[derive(Serialize)]
+pub struct Report {
+    dataset: Size,
+    device: String,
+    config: Config,
+    results: Vec<LayerResult>,
+}
+
+#[derive(Serialize)]
+struct Size {
+    name: String,
+    train: i64,
+    test: i64,
+}
+
+#[derive(Serialize)]
+struct LayerResult {
+    layer: Layer,
+    macro_f1: Summary,
+    accuracy: Summary,
+    seconds_per_epoch: Summary,
+    #[serde(skip)]
+    runs: Vec<Run>,
+}
+
+impl LayerResult {
+    fn new(layer: Layer, runs: Vec<Run>) -> Self {
+        let summary = |figure: fn(&Run) -> f64| Summary::new(runs.iter().map(figure).collect());
+        LayerResult {
+            layer,
+            macro_f1: summary(|run| run.macro_f1),
+            accuracy: summary(|run| run.accuracy),
+            seconds_per_epoch: summary(|run| run.seconds_per_epoch),
+            runs,
+        }
+    }
+}
+
+impl Report {
+    pub fn new(args: &Args, dataset: &Dataset, device: Device) -> Self {
+        Report {
+            dataset: Size {
+                name: dataset.name.clone(),
+                train: dataset.train.len(),
+                test: dataset.test.len(),
+            },
+            device: match device {
+                Device::Cuda(index) => format!("cuda:{index}"),
+                other => format!("{other:?}").to_lowercase(),
+            },
+            config: args.config(),
+            results: Vec::new(),
+        }
+    }
+
+    /// What is trained on what, in a line.
+    pub fn heading(&self) -> String {
+        let Size { name, train, test } = &self.dataset;
+        format!("{name}: {train} training and {test} test images, on {}.", self.device)
+    }
+
+    /// Adds a run of a layer, after those that it has.
+    pub fn add(&mut self, layer: Layer, run: Run) {
+        let before = self.results.iter().position(|result| result.layer == layer);
+        let mut runs = before.map(|i| self.results.remove(i).runs).unwrap_or_default();
+        runs.push(run);
+        self.results.push(LayerResult::new(layer, runs));
+    }
+
+    /// The table, the article's figure and the comparison.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_BORDERS_ONLY);
+        table.set_header(["layer", "macro F1", "accuracy", "seconds per epoch"]);
+        for result in &self.results {
+            table.add_row([
+                result.layer.to_string(),
+                plus_minus(&result.macro_f1, 4),
+                plus_minus(&result.accuracy, 4),
+                plus_minus(&result.seconds_per_epoch, 2),
+            ]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let mut text = format!("{table}\n");
+        text += "The article: macro F1 0.90 on MNIST, for its own layers and for the framework's.";
+        if let Some(comparison) = self.comparison() {
+            let _ = write!(text, "\n{comparison}");
+        }
+        text
+    }
+
+    /// Whether ours and libtorch's dropout agree, if both were trained.
+    fn comparison(&self) -> Option<String> {
+        let f1 = |layer| {
+            self.results.iter().find(|result| result.layer == layer).map(|result| &result.macro_f1)
+        };
+        let (ours, theirs) = (f1(Layer::TrueDropout)?, f1(Layer::Libtorch)?);
+        let error =
+            ours.standard_error(self.dataset.test).hypot(theirs.standard_error(self.dataset.test));
+        let difference = (ours.mean - theirs.mean).abs();
+        let verdict = if difference <= 2.0 * error { "agree" } else { "do not agree" };
+        Some(format!(
+            "true_dropout and libtorch {verdict} within the noise: they differ by {difference:.4}, \
+             two standard errors are {:.4}.",
+            2.0 * error
+        ))
+    }
+
+    /// Writes to a temporary file and renames it, so that the file is always whole.
+    pub fn write_json(&self, path: &Path) -> Result<()> {
+        let cannot = || format!("cannot write {}", path.display());
+        let mut file = NamedTempFile::new_in(directory(path)).with_context(cannot)?;
+        serde_json::to_writer_pretty(&mut file, self).with_context(cannot)?;
+        writeln!(file).with_context(cannot)?;
+        file.persist(path).with_context(cannot)?;
+        Ok(())
+    }
+}
+
+/// Finds out before the training whether `write_json` can work.
+pub fn check_writable(path: &Path) -> Result<()> {
+    ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
+    NamedTempFile::new_in(directory(path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn plus_minus(summary: &Summary, digits: usize) -> String {
+    match summary.runs.len() {
+        1 => format!("{:.digits$}", summary.mean),
+        _ => format!("{:.digits$} ± {:.digits$}", summary.mean, summary.std),
+    }
+}
