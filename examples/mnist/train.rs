@@ -115,7 +115,7 @@ impl Progress {
         if self.bar.is_hidden() {
             return;
         }
-        if step % STEPS_PER_LOOK == 0 {
+        if step.is_multiple_of(STEPS_PER_LOOK) {
             self.bar.set_message(format!("{:.3}", loss.double_value(&[])));
         }
         self.bar.inc(images as u64);
