@@ -1,0 +1,92 @@
+//! libtorch's generator and its threads. Both belong to the whole process, so that one test runs at a
+//! time here.
+
+mod common;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use common::{assert_same_bits, nonzero, FLOAT};
+use tch::nn::ModuleT;
+use tch::{Device, Kind, Tensor};
+use tch_dropout::{NoiseShape, TrueDropout};
+
+fn alone() -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn elements(p: f64) -> TrueDropout {
+    TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
+}
+
+/// What libtorch draws next, after `before` from a fixed seed.
+fn next_after(before: impl FnOnce()) -> Tensor {
+    tch::manual_seed(5);
+    before();
+    Tensor::rand([4], FLOAT)
+}
+
+#[test]
+fn manual_seed_decides_layers_without_a_stream() {
+    let _alone = alone();
+    let x = nonzero(&[64, 64]);
+    for shape in [NoiseShape::Columns, NoiseShape::Elements, NoiseShape::Samples] {
+        let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape);
+        let draw = |seed| {
+            tch::manual_seed(seed);
+            [layer.forward_t(&x, true), layer.forward_t(&x, true)]
+        };
+        let (first, again, other) = (draw(11), draw(11), draw(12));
+        assert_same_bits(&first[0], &again[0]);
+        assert_same_bits(&first[1], &again[1]);
+        assert_ne!(first[0], first[1]);
+        assert_ne!(first[0], other[0]);
+    }
+}
+
+#[test]
+fn a_forward_takes_one_draw_whatever_its_size() {
+    let _alone = alone();
+    let forward = |size: &[i64]| drop(elements(0.5).forward_t(&Tensor::ones(size, FLOAT), true));
+    let after_one = next_after(|| forward(&[1]));
+    assert_ne!(after_one, next_after(|| ()));
+    assert_same_bits(&next_after(|| forward(&[1000, 1000])), &after_one);
+}
+
+#[test]
+fn streams_evaluation_and_silence_take_none() {
+    let _alone = alone();
+    let x = Tensor::ones([4, 3], FLOAT);
+    let untouched = next_after(|| ());
+    assert_same_bits(&next_after(|| drop(elements(0.5).seed(1).forward_t(&x, true))), &untouched);
+    assert_same_bits(&next_after(|| drop(elements(0.5).forward_t(&x, false))), &untouched);
+    assert_same_bits(&next_after(|| drop(elements(0.0).forward_t(&x, true))), &untouched);
+    let empty = Tensor::zeros([0, 3], FLOAT);
+    assert_same_bits(&next_after(|| drop(elements(0.5).forward_t(&empty, true))), &untouched);
+}
+
+#[test]
+fn one_thread_and_many_give_the_same_bits() {
+    let _alone = alone();
+    let threads_before = tch::get_num_threads();
+    for kind in [Kind::Float, Kind::Double, Kind::BFloat16] {
+        // Around the boundaries of blocks, of threads, and large.
+        for n in [1, 127, 128, 129, 16_384, 32_769, 100_003, 3_000_001] {
+            let x = Tensor::ones([n], (kind, Device::Cpu));
+            for p in [0.1, 0.5, 1.0] {
+                let draw = |threads| {
+                    tch::set_num_threads(threads);
+                    tch::manual_seed(1);
+                    (elements(p).forward_t(&x, true), elements(p).seed(1).forward_t(&x, true))
+                };
+                let expected = draw(1);
+                for threads in [2, 3, 8] {
+                    let masks = draw(threads);
+                    assert_same_bits(&masks.0, &expected.0);
+                    assert_same_bits(&masks.1, &expected.1);
+                }
+            }
+        }
+    }
+    tch::set_num_threads(threads_before);
+}

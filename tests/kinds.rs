@@ -1,0 +1,179 @@
+//! Shapes, kinds and memory formats.
+
+mod common;
+
+use common::{assert_same_bits, nonzero, FLOAT};
+use tch::nn::ModuleT;
+use tch::{Device, Kind, Tensor};
+use tch_dropout::{apply_mask, Dropout, Error, NoiseShape, TrueDropout};
+
+const SHAPES: [NoiseShape; 4] =
+    [NoiseShape::Columns, NoiseShape::Elements, NoiseShape::Channels, NoiseShape::Samples];
+
+fn with_strides(x: &Tensor) -> (Vec<i64>, Vec<i64>) {
+    (x.size(), x.stride())
+}
+
+#[test]
+fn from_two_dimensions_to_five() {
+    for size in [&[6, 5][..], &[6, 5, 4], &[6, 5, 4, 3], &[6, 5, 4, 3, 2]] {
+        let x = nonzero(size);
+        for shape in SHAPES {
+            let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape).seed(1);
+            let y = layer.forward_t(&x, true);
+            layer.set_step(0).unwrap();
+            assert_same_bits(&y, &(&x * layer.draw_mask(&x).unwrap()));
+            assert_eq!(with_strides(&y), with_strides(&x));
+        }
+    }
+}
+
+#[test]
+fn every_float_kind_keeps_its_kind_and_has_the_same_mask() {
+    let x = nonzero(&[40, 30]);
+    for shape in SHAPES {
+        let layer = || TrueDropout::new(0.5).unwrap().noise_shape(shape.clone()).seed(1);
+        let expected = layer().forward_t(&x, true).ne(0);
+        for kind in [Kind::Double, Kind::Float, Kind::Half, Kind::BFloat16] {
+            let y = layer().forward_t(&x.to_kind(kind), true);
+            assert_eq!(y.kind(), kind);
+            assert_eq!(y.ne(0), expected);
+            assert_same_bits(&y, &((&x.to_kind(kind) * 2.0) * expected.to_kind(kind)));
+        }
+    }
+}
+
+#[test]
+fn integers_and_booleans() {
+    for kind in [Kind::Uint8, Kind::Int8, Kind::Int16, Kind::Int, Kind::Int64, Kind::Bool] {
+        for shape in SHAPES {
+            let x = Tensor::ones([40, 30], (kind, Device::Cpu));
+            let plain = Dropout::new(0.5).unwrap().noise_shape(shape.clone()).seed(1);
+            let scaled = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone()).seed(1);
+            let (plain, scaled) = (plain.forward_t(&x, true), scaled.forward_t(&x, true));
+            assert_eq!((plain.kind(), scaled.kind()), (kind, Kind::Float));
+            assert_eq!(plain.to_kind(Kind::Float) * 2.0, scaled);
+            // Without a seed the masks are drawn by another path.
+            let unseeded = Dropout::new(0.5).unwrap().noise_shape(shape).forward_t(&x, true);
+            assert_eq!(unseeded.kind(), kind);
+            assert_eq!(unseeded.to_kind(Kind::Int64).max(), Tensor::from(1i64));
+        }
+    }
+}
+
+#[test]
+fn complex_numbers_are_dropped_as_one() {
+    for (kind, real) in [(Kind::ComplexFloat, Kind::Float), (Kind::ComplexDouble, Kind::Double)] {
+        for shape in SHAPES {
+            let x = Tensor::randn([40, 30], (kind, Device::Cpu));
+            for layer in [TrueDropout::new(0.5).unwrap(), TrueDropout::new(0.5).unwrap().seed(1)] {
+                let y = layer.noise_shape(shape.clone()).forward_t(&x, true);
+                assert_eq!(y.kind(), kind);
+                let zero = y.abs().eq(0);
+                assert_eq!(y, (&x * 2.0) * zero.logical_not().to_kind(real));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kind_without_multiplication_is_an_error() {
+    let scale = Tensor::from_slice(&[1f32]);
+    let quantized = nonzero(&[2, 3]).quantize_per_tensor(0.1, 0, Kind::QUInt8);
+    let error = TrueDropout::new(0.5).unwrap().f_forward_t(&quantized, true).unwrap_err();
+    assert_eq!(error.to_string(), "dropout is not defined for tensors of kind QUInt8");
+    assert!(apply_mask(&quantized, &scale).is_err());
+}
+
+#[test]
+fn the_memory_format_stays() {
+    let channels_last = nonzero(&[4, 5, 3, 6]).permute([0, 3, 1, 2]);
+    let inputs = [
+        channels_last,
+        nonzero(&[5, 3, 4, 6]).permute([2, 3, 0, 1]),
+        nonzero(&[6, 4]).tr().unsqueeze(2),
+    ];
+    for x in inputs {
+        assert!(!x.is_contiguous());
+        for shape in SHAPES {
+            for seeded in [false, true] {
+                let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone());
+                let layer = if seeded { layer.seed(1) } else { layer };
+                let y = layer.forward_t(&x, true);
+                assert_eq!(with_strides(&y), with_strides(&x));
+                assert_eq!(y, (&x * 2.0) * y.ne(0).to_kind(Kind::Float));
+            }
+        }
+    }
+}
+
+#[test]
+fn views_with_gaps_and_repeats() {
+    let base = nonzero(&[20, 30]);
+    let inputs =
+        [base.slice(0, 1, 19, 2), base.slice(1, 3, 30, 3), base.get(0).expand([7, 30], false)];
+    for x in inputs {
+        for shape in SHAPES {
+            let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape).seed(1);
+            let y = layer.forward_t(&x, true);
+            layer.set_step(0).unwrap();
+            assert_same_bits(&y, &layer.forward_t(&x.contiguous(), true));
+        }
+    }
+}
+
+#[test]
+fn nothing_to_do_returns_the_input_itself_and_draws_nothing() {
+    let empty = Tensor::zeros([0, 3], FLOAT);
+    let x = nonzero(&[4, 3]);
+    for shape in SHAPES {
+        for (p, x, train) in [(0.5, &x, false), (0.0, &x, true), (0.5, &empty, true)] {
+            let layer = TrueDropout::new(p).unwrap().noise_shape(shape.clone()).seed(1);
+            let y = layer.forward_t(x, train);
+            assert_eq!((y.data_ptr(), y.size()), (x.data_ptr(), x.size()));
+            assert_eq!(layer.step(), Some(0));
+        }
+    }
+}
+
+#[test]
+fn zero_sized_dimensions_anywhere() {
+    for size in [&[0, 3][..], &[3, 0], &[2, 3, 0], &[0, 0, 0, 0]] {
+        let x = Tensor::zeros(size, FLOAT);
+        for shape in SHAPES {
+            let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone());
+            assert_eq!(layer.forward_t(&x, true).size(), size);
+            let mask = layer.draw_mask(&x).unwrap();
+            assert_eq!(mask.size(), shape.resolve(size).unwrap());
+            assert_eq!(apply_mask(&x, &mask).unwrap().size(), size);
+        }
+    }
+}
+
+#[test]
+fn too_few_dimensions_name_the_shape() {
+    let vector = nonzero(&[3]);
+    let layer = TrueDropout::new(0.5).unwrap();
+    let text = "columns noise needs an input of at least 2 dimensions, got shape [3]";
+    assert_eq!(layer.f_forward_t(&vector, true).unwrap_err().to_string(), text);
+    assert_eq!(common::panic_text(move || drop(layer.forward_t(&vector, true))), text);
+    let scalar = Tensor::from(1f32);
+    let samples = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Samples);
+    let text = "samples noise needs an input of at least 1 dimensions, got shape []";
+    assert_eq!(samples.f_forward_t(&scalar, true).unwrap_err().to_string(), text);
+    let elements = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements);
+    assert!(elements.forward_t(&scalar, true).size().is_empty());
+}
+
+#[test]
+fn a_mask_that_does_not_fit_is_an_error() {
+    let x = nonzero(&[2, 3]);
+    for size in [&[2][..], &[3, 1], &[1, 2, 3], &[4, 2, 3]] {
+        let error = apply_mask(&x, &Tensor::ones(size, FLOAT)).unwrap_err();
+        assert!(matches!(error, Error::MaskShape { .. }));
+        let text =
+            format!("a mask of shape {size:?} does not broadcast over an input of shape [2, 3]");
+        assert_eq!(error.to_string(), text);
+    }
+    assert_same_bits(&apply_mask(&x, &Tensor::from(2f32)).unwrap(), &(&x * 2.0));
+}

@@ -1,0 +1,92 @@
+//! Probabilities at the edge, and sizes at the edge.
+
+mod common;
+
+use common::{assert_binomial, kept, FLOAT};
+use tch::nn::ModuleT;
+use tch::{Device, Kind, Tensor};
+use tch_dropout::{NoiseShape, TrueDropout};
+
+fn elements(p: f64) -> TrueDropout {
+    TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
+}
+
+#[test]
+fn tiny_probabilities_have_the_right_expectation() {
+    let x = Tensor::ones([20_000_000], FLOAT);
+    for p in [1e-9, 1e-6, 1e-5, 2f64.powi(-16), 1.5 * 2f64.powi(-16), 0.5 + 1e-6] {
+        assert_binomial(2e7 - kept(&elements(p).seed(1).forward_t(&x, true)), 2e7, p);
+        assert_binomial(kept(&elements(1.0 - p).seed(1).forward_t(&x, true)), 2e7, p);
+    }
+}
+
+/// 16 bits alone would drop 0.1 · 65536 rounded, a 2e-5 of all too few or too many: 60 standard
+/// deviations here.
+#[test]
+fn a_probability_is_not_rounded_to_16_bits() {
+    let x = Tensor::ones([50_000_000], (Kind::Uint8, Device::Cpu));
+    for p in [1e-5, 0.1] {
+        let total: f64 =
+            (0..4).map(|seed| 5e7 - kept(&elements(p).seed(seed).draw_mask(&x).unwrap())).sum();
+        assert_binomial(total, 2e8, p);
+    }
+}
+
+#[test]
+fn the_smallest_subnormal_drops_nothing_that_one_could_wait_for() {
+    let x = Tensor::ones([1_000_000], FLOAT);
+    assert_eq!(elements(f64::from_bits(1)).forward_t(&x, true), x);
+}
+
+#[test]
+fn just_below_one_keeps_next_to_nothing_and_rescales_it() {
+    let x = Tensor::ones([1_000_000], FLOAT);
+    let y = elements(1.0 - 1e-5).seed(1).forward_t(&x, true);
+    assert_binomial(kept(&y), 1e6, 1e-5);
+    assert!((y.max().double_value(&[]) - 1e5).abs() < 1.0);
+    assert_eq!(elements(1.0).forward_t(&x, true), x.zeros_like());
+}
+
+#[test]
+fn a_scale_that_half_precision_cannot_hold_is_infinite_as_in_libtorch() {
+    let scale = |p| {
+        let x = Tensor::ones([100], (Kind::Half, Device::Cpu));
+        elements(p).seed(1).draw_mask(&x).unwrap().max().double_value(&[])
+    };
+    assert_eq!(scale(0.5), 2.0);
+    assert!(!scale(0.999).is_nan());
+}
+
+/// More elements than 32 bits can count, in bf16. Runs where 12 GB are free.
+#[test]
+fn more_than_two_to_the_31_elements() {
+    const GIB: u64 = 1 << 30;
+    let available = available_memory();
+    if available < 14 * GIB {
+        println!("skipped: {} GiB of memory are free, 14 are needed", available / GIB);
+        return;
+    }
+    let n = (1i64 << 31) + 1000;
+    let x = Tensor::ones([n], (Kind::BFloat16, Device::Cpu));
+    let layer = elements(0.5).seed(1);
+    let y = layer.forward_t(&x, true);
+    drop(x);
+    for start in [0, 1 << 30, n - (1 << 20)] {
+        assert_binomial(kept(&y.narrow(0, start, 1 << 20)), f64::from(1 << 20), 0.5);
+    }
+    // The last entries are not the first ones again.
+    assert_ne!(y.narrow(0, 1 << 31, 1000), y.narrow(0, 0, 1000));
+}
+
+#[cfg(target_os = "linux")]
+fn available_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse().ok());
+    kib.unwrap_or(0u64) * 1024
+}
+
+#[cfg(not(target_os = "linux"))]
+fn available_memory() -> u64 {
+    0
+}

@@ -1,0 +1,140 @@
+//! Where layers are used: in a sequence, in a struct, in a closure, in threads, in a `VarStore`.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{assert_same_bits, nonzero, FLOAT};
+use tch::nn::{self, Module, ModuleT};
+use tch::{Device, Tensor};
+use tch_dropout::{drop_connect, DropConnect, DropConnectConfig, Dropout, NoiseShape, TrueDropout};
+
+#[derive(Debug)]
+struct Net {
+    linear: nn::Linear,
+    dropout: TrueDropout,
+}
+
+impl ModuleT for Net {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        self.dropout.forward_t(&self.linear.forward(x), train)
+    }
+}
+
+#[test]
+fn a_sequence_a_struct_and_a_closure_do_the_same() {
+    let layer = || TrueDropout::new(0.5).unwrap().seed(1);
+    let linear = |vs: &nn::VarStore| {
+        tch::manual_seed(0);
+        nn::linear(vs.root(), 6, 5, Default::default())
+    };
+    let (a, b, c) = (
+        nn::VarStore::new(Device::Cpu),
+        nn::VarStore::new(Device::Cpu),
+        nn::VarStore::new(Device::Cpu),
+    );
+    let sequence = nn::seq_t().add(linear(&a)).add(layer());
+    let structure = Net { linear: linear(&b), dropout: layer() };
+    let (linear, dropout) = (linear(&c), layer());
+    let closure = nn::func_t(move |x, train| dropout.forward_t(&linear.forward(x), train));
+
+    let x = nonzero(&[4, 6]);
+    let expected = sequence.forward_t(&x, true);
+    assert_same_bits(&structure.forward_t(&x, true), &expected);
+    assert_same_bits(&closure.forward_t(&x, true), &expected);
+    let expected = sequence.forward_t(&x, false);
+    assert_same_bits(&structure.forward_t(&x, false), &expected);
+}
+
+#[test]
+fn layers_can_be_sent_and_shared() {
+    fn assert_send_and_sync<T: Send + Sync + std::fmt::Debug>() {}
+    assert_send_and_sync::<Dropout>();
+    assert_send_and_sync::<TrueDropout>();
+    fn assert_send<T: Send + std::fmt::Debug>() {}
+    assert_send::<DropConnect>(); // As `nn::Linear`: a tensor is not `Sync`.
+}
+
+#[test]
+fn sixteen_threads_at_once_get_distinct_steps() {
+    const THREADS: usize = 16;
+    const FORWARDS: usize = 20;
+    let layer = Arc::new(TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).seed(1));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let layer = Arc::clone(&layer);
+            std::thread::spawn(move || {
+                let x = Tensor::ones([8, 8], FLOAT);
+                let rows = (0..FORWARDS).map(|_| layer.forward_t(&x, true).reshape([64]));
+                rows.map(|row| Vec::<f32>::try_from(row).unwrap()).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let mut masks: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(layer.step(), Some((THREADS * FORWARDS) as u64));
+    masks.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    masks.dedup();
+    assert_eq!(masks.len(), THREADS * FORWARDS);
+}
+
+#[test]
+fn drop_connect_is_saved_and_loaded_as_a_linear_layer() {
+    let file = tempfile::NamedTempFile::with_suffix(".safetensors").unwrap();
+    let (ours, theirs) = (nn::VarStore::new(Device::Cpu), nn::VarStore::new(Device::Cpu));
+    let layer = drop_connect(ours.root() / "fc", 6, 5, Default::default()).unwrap();
+    let linear = nn::linear(theirs.root() / "fc", 6, 5, Default::default());
+    let names = |vs: &nn::VarStore| {
+        let mut names: Vec<_> = vs.variables().into_keys().collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&ours), names(&theirs));
+
+    ours.save(file.path()).unwrap();
+    let mut theirs = theirs;
+    theirs.load(file.path()).unwrap();
+    let x = nonzero(&[4, 6]);
+    assert_same_bits(&layer.forward_t(&x, false), &linear.forward(&x));
+}
+
+#[test]
+fn drop_connect_masks_the_weight_and_not_the_bias() {
+    let x = nonzero(&[7, 6]);
+    for (rescale, scale) in [(true, 2.0), (false, 1.0)] {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let config = DropConnectConfig { p: 0.5, rescale, ..Default::default() };
+        let layer = drop_connect(vs.root(), 6, 5, config).unwrap().seed(1);
+        let elements = Dropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).seed(1);
+        let nn::Linear { ws, bs } = &layer.linear;
+        let masked = elements.forward_t(ws, true) * scale;
+        assert_same_bits(&layer.forward_t(&x, true), &x.linear(&masked, bs.as_ref()));
+    }
+}
+
+#[test]
+fn drop_connect_without_bias_and_with_bad_input() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let linear = nn::LinearConfig { bias: false, ..Default::default() };
+    let config = DropConnectConfig { linear, ..Default::default() };
+    let layer = drop_connect(vs.root(), 6, 5, config).unwrap();
+    assert!(layer.linear.bs.is_none());
+    assert_eq!(layer.forward_t(&nonzero(&[2, 3, 6]), true).size(), [2, 3, 5]);
+    assert!(layer.f_forward_t(&nonzero(&[2, 7]), true).is_err());
+
+    let vs = nn::VarStore::new(Device::Cpu);
+    let config = DropConnectConfig { p: 2.0, ..Default::default() };
+    let error = drop_connect(vs.root(), 6, 5, config).unwrap_err().to_string();
+    assert_eq!(error, "p must be a probability in [0, 1], got 2");
+    assert!(vs.is_empty());
+}
+
+#[test]
+fn layers_print_themselves() {
+    let shared = TrueDropout::new(0.1).unwrap().noise_shape(NoiseShape::Shared(vec![1, -1]));
+    assert_eq!(shared.to_string(), "TrueDropout(p=0.1, shared over [1, -1])");
+    assert_eq!(Dropout::new(0.5).unwrap().to_string(), "Dropout(p=0.5, columns)");
+    let vs = nn::VarStore::new(Device::Cpu);
+    let layer = drop_connect(vs.root(), 6, 5, Default::default()).unwrap();
+    let text = "DropConnect(in_features=6, out_features=5, p=0.5, rescale=true)";
+    assert_eq!(layer.to_string(), text);
+}
