@@ -1,0 +1,161 @@
+//! `scripts/libtorch.sh` with a python3 that only pretends to download.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A python3 whose pip makes libtorch's files, and counts its calls.
+const PRETENDS: &str = r#"#!/bin/sh
+[ "$4" = --version ] || [ "$3" = --version ] && exit 0
+while [ "$1" != --target ]; do shift; done
+mkdir -p "$2/torch/lib"
+for library in libtorch_cpu libtorch_cuda libtorch_cuda_linalg libc10_cuda libtorch_nvshmem; do
+    touch "$2/torch/lib/$library.so"
+done
+echo called >> ../calls
+"#;
+
+/// A python3 whose pip fails with this message.
+fn fails_with(message: &str) -> String {
+    format!("#!/bin/sh\n[ \"$3\" = --version ] && exit 0\necho '{message}' >&2\nexit 1\n")
+}
+
+/// A copy of the script in a repository with nothing else, and a PATH with a python3 of ours.
+struct Sandbox(TempDir);
+
+impl Sandbox {
+    fn new(python3: Option<&str>) -> Self {
+        let sandbox = Sandbox(tempfile::tempdir().unwrap());
+        fs::create_dir_all(sandbox.path("repository/scripts")).unwrap();
+        fs::create_dir(sandbox.path("bin")).unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/libtorch.sh");
+        fs::copy(script, sandbox.path("repository/scripts/libtorch.sh")).unwrap();
+        for tool in ["sh", "cat", "uname", "rm", "mkdir", "touch", "mv", "dirname", "grep", "tail"]
+        {
+            let found = ["/bin", "/usr/bin"].map(|bin| Path::new(bin).join(tool));
+            let found = found.iter().find(|path| path.exists()).unwrap();
+            std::os::unix::fs::symlink(found, sandbox.path("bin").join(tool)).unwrap();
+        }
+        if let Some(python3) = python3 {
+            sandbox.set_python3(python3);
+        }
+        sandbox
+    }
+
+    fn set_python3(&self, script: &str) {
+        fs::write(self.path("bin/python3"), script).unwrap();
+        fs::set_permissions(self.path("bin/python3"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn path(&self, path: &str) -> std::path::PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.arg("scripts/libtorch.sh").args(arguments);
+        command.current_dir(self.path("repository")).env("PATH", self.path("bin"));
+        command.env_remove("LIBTORCH").env_remove("LIBTORCH_USE_PYTORCH");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn calls(&self) -> usize {
+        fs::read_to_string(self.path("calls")).unwrap_or_default().lines().count()
+    }
+
+    fn has(&self, library: &str) -> bool {
+        self.path("repository/.libtorch/torch/lib").join(library).exists()
+    }
+
+    /// Files that begin with `.libtorch` but for a complete one.
+    fn left_overs(&self) -> usize {
+        let entries = fs::read_dir(self.path("repository")).unwrap().flatten();
+        entries.filter(|e| e.file_name().to_string_lossy().starts_with(".libtorch.")).count()
+    }
+}
+
+#[track_caller]
+fn assert_one_line(output: &Output, words: &str) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "should fail");
+    assert_eq!(text.lines().count(), 1, "should be one line: {text}");
+    assert!(text.starts_with("libtorch.sh: ") && text.contains(words), "{words:?} in {text}");
+}
+
+#[test]
+fn it_is_there_once_and_then_nothing_is_done() {
+    let sandbox = Sandbox::new(Some(PRETENDS));
+    for _ in 0..2 {
+        let output = sandbox.run(&[]);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(sandbox.calls(), 1);
+    }
+    assert!(sandbox.has("libtorch_cpu.so") && !sandbox.has("libtorch_cuda.so"));
+    assert_eq!(sandbox.left_overs(), 0);
+}
+
+#[test]
+fn variants_replace_each_other() {
+    let sandbox = Sandbox::new(Some(PRETENDS));
+    for (calls, variant, cuda) in [(1, "cpu", false), (2, "cuda", true), (3, "cpu", false)] {
+        assert!(sandbox.run(&[variant]).status.success());
+        assert_eq!((sandbox.calls(), sandbox.has("libtorch_cuda.so")), (calls, cuda));
+    }
+    assert_one_line(&sandbox.run(&["gpu"]), "expected cpu or cuda, got 'gpu'");
+}
+
+#[test]
+fn a_libtorch_of_the_users_own_wins() {
+    let sandbox = Sandbox::new(None);
+    for name in ["LIBTORCH", "LIBTORCH_USE_PYTORCH"] {
+        let output = sandbox.command(&[]).env(name, "/opt/mine").output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(&format!("{name} is set to '/opt/mine'")), "{text}");
+    }
+    assert!(!sandbox.path("repository/.libtorch").exists());
+}
+
+#[test]
+fn each_failure_is_one_line_and_leaves_nothing() {
+    let sandbox = Sandbox::new(None);
+    assert_one_line(&sandbox.run(&[]), "python3 is missing; install it");
+    for (python3, words) in [
+        ("#!/bin/sh\necho 'No module named pip' >&2; exit 1\n".to_owned(), "python3 has no pip"),
+        (fails_with("WARNING: Retrying: Temporary failure in name resolution"), "no connection"),
+        (fails_with("OSError: [Errno 28] No space left on device"), "the disk is full"),
+        (
+            fails_with("ERROR: no such wheel"),
+            "could not install torch 2.13.0: ERROR: no such wheel",
+        ),
+    ] {
+        sandbox.set_python3(&python3);
+        assert_one_line(&sandbox.run(&[]), words);
+        assert!(!sandbox.path("repository/.libtorch").exists());
+        assert_eq!(sandbox.left_overs(), 0);
+    }
+}
+
+#[test]
+fn an_interrupted_download_leaves_nothing_that_looks_finished() {
+    let hangs = "#!/bin/sh\n[ \"$3\" = --version ] && exit 0\nkill -TERM $PPID\nexit 1\n";
+    let sandbox = Sandbox::new(Some(hangs));
+    assert!(!sandbox.run(&[]).status.success());
+    assert!(!sandbox.path("repository/.libtorch").exists());
+    assert_eq!(sandbox.left_overs(), 0);
+
+    // What a kill that cannot be caught leaves is cleared away by the next run.
+    fs::create_dir(sandbox.path("repository/.libtorch.partial.999999999")).unwrap();
+    sandbox.set_python3(PRETENDS);
+    assert!(sandbox.run(&[]).status.success());
+    assert_eq!(sandbox.left_overs(), 0);
+    assert!(sandbox.has("libtorch_cpu.so"));
+}
