@@ -112,7 +112,7 @@ fn each_fault_is_a_line_and_the_next_mirror_helps() {
     for (server, words) in [
         (Server::Status(404), "404"),
         (Server::Status(500), "500"),
-        (Server::Wrong, "what came is damaged"),
+        (Server::Wrong, "what came is of no use: it is damaged"),
         (Server::CutOff(mnist.clone()), ""),
         (Server::Silent, "timeout"),
     ] {
@@ -138,6 +138,17 @@ fn what_is_there_is_not_downloaded_again() {
     let output = download(directory.path(), &nowhere);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(!stderr(&output).contains("Downloading"));
+}
+
+#[test]
+fn a_part_of_mnist_is_completed() {
+    let Some(mnist) = mnist_directory() else { return };
+    let directory = empty_directory();
+    let part = FOUR_FILES[3];
+    fs::copy(mnist.join(part), directory.path().join(part)).unwrap();
+    let output = download(directory.path(), &[serve(Server::Good(mnist))]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(files(directory.path()), FOUR_FILES);
 }
 
 #[test]

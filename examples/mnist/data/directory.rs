@@ -1,6 +1,7 @@
 //! The four IDX files of a data set in a directory.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
@@ -35,6 +36,24 @@ pub const MNIST: [Known; 4] = [
     },
 ];
 
+const MOST_BYTES: u64 = 64 << 20;
+
+impl Known {
+    /// Compares the SHA-256 of a file's content, decompressed, with this one's.
+    pub fn check(&self, path: &Path) -> Result<()> {
+        let mut digest = Sha256::new();
+        io::copy(&mut idx::open(path)?.take(MOST_BYTES), &mut digest).context("it is damaged")?;
+        let digest = format!("{:x}", digest.finalize());
+        ensure!(
+            digest == self.sha256,
+            "it is not MNIST's {}: its SHA-256 is {digest}, expected {}",
+            self.name,
+            self.sha256
+        );
+        Ok(())
+    }
+}
+
 /// What a directory has.
 pub enum Found {
     Files(Files),
@@ -47,8 +66,11 @@ pub struct Files {
     paths: [PathBuf; 4],
 }
 
-/// Looks for the four files, plain or `.gz`. Some of them but not all is an error, so that no data
-/// set is ever made of files from two.
+/// Looks for the four files, plain or `.gz`.
+///
+/// Some of them but not all is an error, so that no data set is ever made of files from two. But if
+/// they are MNIST's, another download is just putting them there, or was interrupted there; then they
+/// count as nothing, and another download puts the same in their place.
 pub fn find(directory: &Path) -> Result<Found> {
     let entries = match fs::metadata(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -65,6 +87,12 @@ pub fn find(directory: &Path) -> Result<Found> {
         return Ok(Found::Nothing);
     }
     if let Some(missing) = found.iter().position(Option::is_none) {
+        let is_mnist = |(known, path): (&Known, &Option<PathBuf>)| {
+            path.as_ref().is_none_or(|path| known.check(path).is_ok())
+        };
+        if MNIST.iter().zip(&found).all(is_mnist) {
+            return Ok(Found::Nothing);
+        }
         bail!("{} has no {} (or .gz)", directory.display(), MNIST[missing].name);
     }
     Ok(Found::Files(Files { directory: directory.to_owned(), paths: found.map(Option::unwrap) }))

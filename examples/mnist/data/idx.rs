@@ -42,14 +42,17 @@ pub fn labels(path: &Path) -> Result<Vec<u8>> {
     })
 }
 
-/// Opens a file, decompressing it if its name ends in `.gz`; every error names the file.
-fn named<T>(path: &Path, read: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+/// Opens a file, to be decompressed if its name ends in `.gz`.
+pub fn open(path: &Path) -> Result<Box<dyn Read>> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let file = BufReader::new(file);
     let compressed = path.extension().is_some_and(|extension| extension == "gz");
-    let mut reader: Box<dyn Read> =
-        if compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-    read(&mut reader).with_context(|| format!("{} is not a good IDX file", path.display()))
+    Ok(if compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+}
+
+/// Opens and reads a file; every error names it.
+fn named<T>(path: &Path, read: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+    read(&mut open(path)?).with_context(|| format!("{} is not a good IDX file", path.display()))
 }
 
 /// Reads the header of a file of unsigned bytes in `N` dimensions, and gives their sizes.
