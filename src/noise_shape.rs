@@ -46,6 +46,13 @@ pub enum NoiseShape {
 impl NoiseShape {
     /// The shape of the mask for an input of shape `size`.
     ///
+    /// ```
+    /// # use tch_dropout::NoiseShape;
+    /// assert_eq!(NoiseShape::Channels.resolve(&[32, 64, 56, 56])?, [32, 64, 1, 1]);
+    /// assert!(NoiseShape::Channels.resolve(&[64]).is_err());
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::TooFewDimensions`], [`Error::DimensionOutOfRange`] or

@@ -16,6 +16,12 @@ pub struct Probability(f64);
 impl Probability {
     /// Checks that `p` is in `[0, 1]`.
     ///
+    /// ```
+    /// # use tch_dropout::Probability;
+    /// let error = Probability::new(1.5).unwrap_err().to_string();
+    /// assert_eq!(error, "p must be a probability in [0, 1], got 1.5");
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Probability`] if it is not, or is not a number.
@@ -28,12 +34,24 @@ impl Probability {
     }
 
     /// The probability itself.
+    ///
+    /// ```
+    /// # use tch_dropout::Probability;
+    /// assert_eq!(Probability::new(0.2)?.get(), 0.2);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
     pub fn get(self) -> f64 {
         self.0
     }
 
     /// `1 / (1 - p)`: what inverted dropout multiplies the kept entries with, so that the mean stays
     /// as it was. Infinite for `p = 1`, where nothing is kept.
+    ///
+    /// ```
+    /// # use tch_dropout::Probability;
+    /// assert_eq!(Probability::new(0.75)?.scale(), 4.0);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
     pub fn scale(self) -> f64 {
         1.0 / (1.0 - self.0)
     }
