@@ -1,0 +1,159 @@
+//! The table: one pass, libtorch's dropout, the article's, and ours.
+
+use std::fmt;
+
+use comfy_table::Table;
+use serde::{Serialize, Serializer};
+use tch::nn::ModuleT;
+use tch::{no_grad, Device, Kind, Tensor};
+use tch_dropout::{NoiseShape, TrueDropout};
+
+use crate::timing::{side_by_side, Effort};
+use crate::{new_table, right_align};
+
+#[derive(Clone, Copy)]
+pub enum Pass {
+    Forward,
+    /// With the sum that a backward pass starts from, in everyone's time.
+    ForwardBackward,
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pass::Forward => "forward",
+            Pass::ForwardBackward => "forward_backward",
+        })
+    }
+}
+
+impl Serialize for Pass {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[derive(Serialize)]
+pub struct Entry {
+    pub shape: Vec<i64>,
+    pub kind: String,
+    pub pass: Pass,
+    pub contestant: &'static str,
+    pub median_ns: f64,
+    pub ns_per_element: f64,
+    /// Their time over ours.
+    pub vs_libtorch: f64,
+    /// Our time over a pass's.
+    pub vs_one_pass: f64,
+}
+
+type Forward = Box<dyn Fn(&Tensor) -> Tensor>;
+
+fn contestants(p: f64) -> Vec<(&'static str, Forward)> {
+    let ours = |shape| TrueDropout::new(p).expect("p is a probability").noise_shape(shape);
+    let forward = |layer: TrueDropout| -> Forward { Box::new(move |x| layer.forward_t(x, true)) };
+    vec![
+        ("one pass", Box::new(|x: &Tensor| x * 2.0)),
+        ("Tensor::dropout", Box::new(move |x: &Tensor| x.dropout(p, true))),
+        ("the article's two passes", Box::new(move |x: &Tensor| two_passes(x, p))),
+        ("columns", forward(ours(NoiseShape::Columns))),
+        ("channels", forward(ours(NoiseShape::Channels))),
+        ("samples", forward(ours(NoiseShape::Samples))),
+        ("elements", forward(ours(NoiseShape::Elements))),
+        ("elements with a seed", forward(ours(NoiseShape::Elements).seed(1))),
+    ]
+}
+
+/// As the article writes it: a mask of columns, multiplied, and then the scale.
+fn two_passes(x: &Tensor, p: f64) -> Tensor {
+    let mut size = vec![1; x.dim()];
+    size[1] = x.size()[1];
+    let mask = Tensor::rand(size, (Kind::Float, x.device())).ge(p);
+    x * mask / (1.0 - p)
+}
+
+pub fn run(
+    shape: &[i64],
+    kind: Kind,
+    pass: Pass,
+    p: f64,
+    device: Device,
+    effort: Effort,
+) -> Vec<Entry> {
+    let (names, forwards): (Vec<_>, Vec<_>) = contestants(p).into_iter().unzip();
+    let times = race(&forwards, shape, kind, pass, device, effort);
+    let entry = |(contestant, median_ns): (&'static str, f64)| Entry {
+        shape: shape.to_vec(),
+        kind: if kind == Kind::Float { "f32" } else { "bf16" }.to_owned(),
+        pass,
+        contestant,
+        median_ns,
+        ns_per_element: median_ns / shape.iter().product::<i64>() as f64,
+        vs_libtorch: times[1] / median_ns,
+        vs_one_pass: median_ns / times[0],
+    };
+    names.into_iter().zip(times.clone()).map(entry).collect()
+}
+
+/// The times of these forwards on one input.
+fn race(
+    forwards: &[Forward],
+    shape: &[i64],
+    kind: Kind,
+    pass: Pass,
+    device: Device,
+    effort: Effort,
+) -> Vec<f64> {
+    let x = Tensor::rand(shape, (Kind::Float, device)).to_kind(kind);
+    let x = x.set_requires_grad(matches!(pass, Pass::ForwardBackward));
+    let turn = |forward: &Forward| match pass {
+        Pass::Forward => drop(no_grad(|| forward(&x))),
+        Pass::ForwardBackward => {
+            let sum = forward(&x).sum(kind);
+            drop(Tensor::run_backward(&[sum], &[&x], false, false));
+        }
+    };
+    let turns: Vec<_> = forwards.iter().map(|forward| move || turn(forward)).collect();
+    let turns: Vec<&dyn Fn()> = turns.iter().map(|turn| turn as &dyn Fn()).collect();
+    side_by_side(&turns, device, effort)
+}
+
+fn elements(p: f64) -> Forward {
+    let layer = TrueDropout::new(p).expect("p is a probability").noise_shape(NoiseShape::Elements);
+    Box::new(move |x| layer.forward_t(x, true))
+}
+
+/// Elements at p = 0.1 against p = 0.5.
+pub fn other_p(shapes: &[&[i64]], device: Device, effort: Effort) -> Table {
+    let mut table = new_table(&["shape", "p = 0.5, ms", "p = 0.1, ms", "ratio"]);
+    for &shape in shapes {
+        let forwards = [elements(0.5), elements(0.1)];
+        let times = race(&forwards, shape, Kind::Float, Pass::Forward, device, effort);
+        table.add_row([
+            format!("{shape:?}"),
+            format!("{:.4}", times[0] / 1e6),
+            format!("{:.4}", times[1] / 1e6),
+            format!("{:.2}", times[1] / times[0]),
+        ]);
+    }
+    right_align(&mut table, 1);
+    table
+}
+
+/// From a thousand elements to a hundred million.
+pub fn curve(device: Device, effort: Effort) -> Table {
+    let mut table = new_table(&["elements", "one pass", "elements", "ratio"]);
+    for exponent in 3..=effort.largest {
+        let n = 10i64.pow(exponent);
+        let forwards: [Forward; 2] = [Box::new(|x: &Tensor| x * 2.0), elements(0.5)];
+        let times = race(&forwards, &[n], Kind::Float, Pass::Forward, device, effort);
+        table.add_row([
+            n.to_string(),
+            format!("{:.3}", times[0] / n as f64),
+            format!("{:.3}", times[1] / n as f64),
+            format!("{:.2}", times[1] / times[0]),
+        ]);
+    }
+    right_align(&mut table, 0);
+    table
+}

@@ -1,0 +1,123 @@
+//! Dropout side by side: `cargo bench --bench speed -- --help`.
+//!
+//! All contestants of a row take turns in one run, so that whatever disturbs the machine disturbs them
+//! alike; times are medians over the turns.
+
+mod contest;
+mod timing;
+mod transformer;
+
+use std::path::PathBuf;
+
+use anyhow::{ensure, Context, Result};
+use clap::Parser;
+use comfy_table::{presets, CellAlignment, Table};
+use tch::{Cuda, Device, Kind};
+
+use contest::{Entry, Pass};
+use timing::Effort;
+
+/// Compares this crate's dropout with libtorch's, and both with a single pass over the tensor
+#[derive(Parser)]
+struct Args {
+    /// Fewer shapes and turns: shows that the bench works, not how fast anything is
+    #[arg(long)]
+    quick: bool,
+
+    /// cpu or cuda
+    #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
+    device: String,
+
+    /// Write the table's figures to a JSON file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let device = if args.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
+    ensure!(!device.is_cuda() || Cuda::is_available(), "libtorch finds no GPU");
+    let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
+    println!("{}", machine(device));
+
+    let shapes: &[&[i64]] = if args.quick {
+        &[&[64, 512], &[8, 16, 14, 14]]
+    } else {
+        &[&[64, 512], &[256, 1024], &[4096, 4096], &[32, 64, 56, 56]]
+    };
+    let mut entries = Vec::new();
+    for &shape in shapes {
+        for kind in [Kind::Float, Kind::BFloat16] {
+            for pass in [Pass::Forward, Pass::ForwardBackward] {
+                entries.extend(contest::run(shape, kind, pass, 0.5, device, effort));
+            }
+        }
+    }
+    println!("\np = 0.5\n{}", table(&entries));
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&entries)?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+
+    println!(
+        "\nelements, f32, forward: p = 0.1 against p = 0.5\n{}",
+        contest::other_p(shapes, device, effort)
+    );
+    println!("\nns per element by size, f32, forward\n{}", contest::curve(device, effort));
+    println!("\na training step of a transformer encoder\n{}", transformer::run(device, effort)?);
+    Ok(())
+}
+
+/// What the figures were measured on.
+fn machine(device: Device) -> String {
+    if device.is_cuda() {
+        return "on cuda:0".to_owned();
+    }
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
+    let model = model.and_then(|line| line.split_once(": ")).map_or("an unknown CPU", |(_, m)| m);
+    format!("on {model}, {} threads", tch::get_num_threads())
+}
+
+fn table(entries: &[Entry]) -> Table {
+    let mut table = new_table(&[
+        "shape",
+        "kind",
+        "pass",
+        "contestant",
+        "ms",
+        "ns/element",
+        "vs libtorch",
+        "vs one pass",
+    ]);
+    for entry in entries {
+        table.add_row([
+            format!("{:?}", entry.shape),
+            entry.kind.clone(),
+            entry.pass.to_string(),
+            entry.contestant.to_owned(),
+            format!("{:.4}", entry.median_ns / 1e6),
+            format!("{:.3}", entry.ns_per_element),
+            format!("{:.2}x faster", entry.vs_libtorch),
+            format!("{:.2}", entry.vs_one_pass),
+        ]);
+    }
+    right_align(&mut table, 4);
+    table
+}
+
+fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    table
+}
+
+fn right_align(table: &mut Table, first: usize) {
+    for column in table.column_iter_mut().skip(first) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}

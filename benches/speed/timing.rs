@@ -1,0 +1,62 @@
+//! Contestants that take turns.
+
+use std::time::{Duration, Instant};
+
+use tch::{Cuda, Device};
+
+/// How long to measure.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    /// Turns of each contestant.
+    pub turns: usize,
+    /// The time that a turn takes at least, in as many calls as that needs.
+    pub turn: Duration,
+    /// The largest size of the curve, as a power of ten.
+    pub largest: u32,
+}
+
+impl Effort {
+    pub const FULL: Effort = Effort { turns: 15, turn: Duration::from_millis(10), largest: 8 };
+    pub const QUICK: Effort = Effort { turns: 3, turn: Duration::from_millis(1), largest: 5 };
+}
+
+/// The median time of a call of each contestant, in nanoseconds.
+pub fn side_by_side(contestants: &[&dyn Fn()], device: Device, effort: Effort) -> Vec<f64> {
+    let calls: Vec<u32> = contestants
+        .iter()
+        .map(|contestant| {
+            // The first call pays for what is made once.
+            time(contestant, 2, device);
+            let once = time(contestant, 1, device);
+            (effort.turn.as_nanos() as f64 / once).ceil().clamp(1.0, 1000.0) as u32
+        })
+        .collect();
+    let mut times = vec![Vec::new(); contestants.len()];
+    for _ in 0..effort.turns {
+        for ((contestant, &calls), times) in contestants.iter().zip(&calls).zip(&mut times) {
+            times.push(time(contestant, calls, device));
+        }
+    }
+    times.into_iter().map(median).collect()
+}
+
+fn time(contestant: &dyn Fn(), calls: u32, device: Device) -> f64 {
+    wait_for(device);
+    let start = Instant::now();
+    for _ in 0..calls {
+        contestant();
+    }
+    wait_for(device);
+    start.elapsed().as_nanos() as f64 / f64::from(calls)
+}
+
+fn wait_for(device: Device) {
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(index as i64);
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
