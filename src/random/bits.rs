@@ -74,7 +74,9 @@ impl<W: Word> Fill<W> for Mask<W> {
                 *entry = W::select(u16::from_le_bytes(*lane) >= first, self.kept);
             }
             // A threshold that ends after 16 bits, like that of p = 0.5, keeps every tie.
-            if rest != 0 && lanes.iter().any(|lane| u16::from_le_bytes(*lane) == first) {
+            // No early exit, so that looking is done in vector registers.
+            let any_tie = |any, lane: &[u8; 2]| any | (u16::from_le_bytes(*lane) == first);
+            if rest != 0 && lanes.iter().fold(false, any_tie) {
                 self.settle_ties(start, entries, &lanes, first, rest);
             }
         }

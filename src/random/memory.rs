@@ -125,11 +125,21 @@ fn part(thread: usize, threads: usize, entries: usize, grain: usize) -> Range<us
 
 #[cfg(target_arch = "x86_64")]
 fn fill_with_best_instructions<W: Word>(fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn with_avx512<W: Word>(fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
+        fill.fill(start, entries);
+    }
     #[target_feature(enable = "avx2")]
     fn with_avx2<W: Word>(fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
         fill.fill(start, entries);
     }
-    if is_x86_feature_detected!("avx2") {
+    if is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+    {
+        // SAFETY: this CPU has these instructions; avx512bw implies avx512f.
+        unsafe { with_avx512(fill, start, entries) }
+    } else if is_x86_feature_detected!("avx2") {
         // SAFETY: this CPU has AVX2.
         unsafe { with_avx2(fill, start, entries) }
     } else {
