@@ -167,3 +167,39 @@ fn advise_huge_pages(memory: *mut libc::c_void, bytes: usize) {
 
 #[cfg(not(target_os = "linux"))]
 fn advise_huge_pages(_memory: *mut std::ffi::c_void, _bytes: usize) {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bits::{Bits, Mask};
+    use super::super::Origin;
+    use super::*;
+    use crate::Probability;
+
+    #[test]
+    fn the_best_instructions_write_what_the_portable_ones_write() {
+        for p in [0.1, 0.5, 1.0 / 3.0, 1.0] {
+            let bits = Bits::new(Origin::of_stream(7, 1, 2), Probability::new(p).unwrap());
+            let mask = Mask { bits, kept: 3u32 };
+            for entries in (0..300).chain([100_003]) {
+                let (mut best, mut portable) = (vec![9; entries], vec![9; entries]);
+                fill_with_best_instructions(&mask, 256, &mut best);
+                mask.fill(256, &mut portable);
+                assert!(best == portable, "p {p}, {entries} entries");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_whole_grains_and_cover_everything_once() {
+        for entries in [1, 127, 128, 129, 1000, 16_384, 100_003] {
+            for threads in 1..9 {
+                let parts = (0..threads).map(|thread| part(thread, threads, entries, 128));
+                let end = parts.fold(0, |end, part| {
+                    assert!(part.start == end && (part.is_empty() || part.start % 128 == 0));
+                    part.end
+                });
+                assert_eq!(end, entries);
+            }
+        }
+    }
+}
