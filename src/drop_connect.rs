@@ -4,7 +4,7 @@ use std::fmt;
 use tch::{nn, Tensor};
 
 use crate::error::Result;
-use crate::mask::{apply_mask, Noise, Scaling};
+use crate::mask::{Noise, Scaling};
 use crate::{NoiseShape, Stream};
 
 /// How [`drop_connect`] makes a layer.
@@ -171,7 +171,7 @@ impl DropConnect {
         let weight = if self.noise.is_silent(ws, train) {
             ws.shallow_clone()
         } else {
-            apply_mask(ws, &self.noise.draw(ws, self.scaling)?)?
+            self.noise.apply(ws, self.scaling)?
         };
         Ok(x.f_linear(&weight, bs.as_ref())?)
     }

@@ -3,7 +3,7 @@ use std::fmt;
 use tch::{nn, Tensor};
 
 use crate::error::Result;
-use crate::mask::{apply_mask, Noise, Scaling};
+use crate::mask::{Noise, Scaling};
 use crate::{NoiseShape, Stream};
 
 /// The article's dropout: in training, `x * mask`; in evaluation, `x`.
@@ -210,7 +210,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         if self.noise.is_silent(x, train) {
             return Ok(x.shallow_clone());
         }
-        apply_mask(x, &self.draw_mask(x)?)
+        self.noise.apply(x, Self::SCALING)
     }
 }
 

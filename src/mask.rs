@@ -115,6 +115,19 @@ impl Noise {
         self.stream.as_ref().ok_or(Error::NoStream(step))?.set_step(step)
     }
 
+    /// `x` times a new mask.
+    ///
+    /// Where no gradient will ask for the mask, the product takes its place in memory: fresh memory
+    /// costs more than the multiplication.
+    pub(crate) fn apply(&self, x: &Tensor, scaling: Scaling) -> Result<Tensor> {
+        let mut mask = self.draw(x, scaling)?;
+        if !x.requires_grad() && looks_like(&mask, x) {
+            Ok(mask.f_mul_(x)?)
+        } else {
+            apply_mask(x, &mask)
+        }
+    }
+
     /// Draws the mask for `x`.
     pub(crate) fn draw(&self, x: &Tensor, scaling: Scaling) -> Result<Tensor> {
         let size = self.shape.resolve(&x.size())?;
@@ -159,6 +172,11 @@ fn on_device(
         mask = mask.f_mul_scalar_(kept)?;
     }
     Ok(mask)
+}
+
+/// Whether the one could stand in the other's place, memory format included.
+fn looks_like(mask: &Tensor, x: &Tensor) -> bool {
+    mask.kind() == x.kind() && mask.size() == x.size() && mask.stride() == x.stride()
 }
 
 /// The kind of a mask for an `x` of this kind: the same, but real for complex numbers, and with a

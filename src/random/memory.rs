@@ -9,8 +9,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 
-/// Below this many entries, waking another thread costs more than it saves.
-const WORTH_A_THREAD: usize = 16 * 1024;
+/// Entries for each thread at least. With fewer, waking a thread costs more than it saves. libtorch's
+/// own grain, so that the product is made by the threads in whose caches the mask is.
+const WORTH_A_THREAD: usize = 32 * 1024;
 
 /// A mask's entry: an unsigned integer as wide as the tensor's kind. Every pattern of bits is one.
 pub(crate) trait Word: Copy + Send + Sync + sealed::Sealed {
