@@ -17,31 +17,31 @@ const LOW_WORD: u64 = 0xFFFF_FFFF;
 ///
 /// A 32-bit word lives in a 64-bit lane here, because a vector multiplication of 32 by 32 bits
 /// leaves 64. What stands above the word is rubbish that each use masks off.
-#[expect(clippy::needless_range_loop, reason = "one index over several arrays is a vector's lane")]
 #[inline(always)]
 pub(crate) fn blocks(key: u64, high: u64, low: u64) -> [[u64; 2]; SIDE_BY_SIDE] {
-    let mut c = [[0; SIDE_BY_SIDE]; 4];
-    for i in 0..SIDE_BY_SIDE {
-        let low = low.wrapping_add(i as u64);
-        [c[0][i], c[1][i], c[2][i], c[3][i]] = [low, low >> 32, high, high >> 32];
+    let mut blocks = [[0; 2]; SIDE_BY_SIDE];
+    for (block, i) in blocks.iter_mut().zip(0..) {
+        *block = self::block(key, high, low.wrapping_add(i));
     }
+    blocks
+}
+
+#[inline(always)]
+fn block(key: u64, high: u64, low: u64) -> [u64; 2] {
+    let mut c = [low, low >> 32, high, high >> 32];
     let mut key = [key as u32, (key >> 32) as u32];
     for _ in 0..ROUNDS {
-        for i in 0..SIDE_BY_SIDE {
-            let product0 = (c[0][i] & LOW_WORD) * MULTIPLIERS[0];
-            let product1 = (c[2][i] & LOW_WORD) * MULTIPLIERS[1];
-            c[0][i] = (product1 >> 32) ^ c[1][i] ^ u64::from(key[0]);
-            c[1][i] = product1;
-            c[2][i] = (product0 >> 32) ^ c[3][i] ^ u64::from(key[1]);
-            c[3][i] = product0;
-        }
+        let product0 = (c[0] & LOW_WORD) * MULTIPLIERS[0];
+        let product1 = (c[2] & LOW_WORD) * MULTIPLIERS[1];
+        c = [
+            (product1 >> 32) ^ c[1] ^ u64::from(key[0]),
+            product1,
+            (product0 >> 32) ^ c[3] ^ u64::from(key[1]),
+            product0,
+        ];
         key = [key[0].wrapping_add(KEY_STEPS[0]), key[1].wrapping_add(KEY_STEPS[1])];
     }
-    let mut words = [[0; 2]; SIDE_BY_SIDE];
-    for i in 0..SIDE_BY_SIDE {
-        words[i] = [(c[0][i] & LOW_WORD) | c[1][i] << 32, (c[2][i] & LOW_WORD) | c[3][i] << 32];
-    }
-    words
+    [(c[0] & LOW_WORD) | c[1] << 32, (c[2] & LOW_WORD) | c[3] << 32]
 }
 
 #[cfg(test)]
