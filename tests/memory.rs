@@ -1,0 +1,99 @@
+//! What a forward allocates, measured: the process's peak over what it had before.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs;
+use std::sync::{Mutex, MutexGuard};
+
+use common::FLOAT;
+use tch::nn::ModuleT;
+use tch::Tensor;
+use tch_dropout::{NoiseShape, TrueDropout};
+
+const MIB: i64 = 1 << 20;
+/// What may come on top: the allocator's rounding, and pages that other parts of the process touch.
+const SLACK: i64 = 4 * MIB;
+
+/// The peak is the whole process's, so one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A line of `/proc/self/status`, in bytes.
+fn status(name: &str) -> i64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<i64>().unwrap() * 1024
+}
+
+/// How far the resident memory rises above where it is before.
+fn peak_of(forward: impl Fn() -> Tensor) -> i64 {
+    drop(forward()); // What is made once is not counted.
+    fs::write("/proc/self/clear_refs", "5").unwrap(); // Sets the peak to what is resident now.
+    let before = status("VmRSS:");
+    let y = forward();
+    let peak = status("VmHWM:") - before;
+    drop(y);
+    peak
+}
+
+#[track_caller]
+fn assert_near(peak: i64, expected: i64) {
+    assert!((peak - expected).abs() <= SLACK, "{} MiB for {}", peak / MIB, expected / MIB);
+}
+
+#[test]
+fn shared_noise_allocates_the_output_and_no_more() {
+    let _alone = alone();
+    let x = Tensor::rand([64, 256, 32, 32], FLOAT);
+    let size = 4 * x.numel() as i64;
+    let shared = NoiseShape::Shared(vec![2, -1]);
+    for shape in [NoiseShape::Columns, NoiseShape::Channels, NoiseShape::Samples, shared] {
+        for grad in [false, true] {
+            let x = x.shallow_clone().detach().set_requires_grad(grad);
+            let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone());
+            assert_near(peak_of(|| layer.forward_t(&x, true)), size);
+            let layer = layer.seed(1);
+            assert_near(peak_of(|| layer.forward_t(&x, true)), size);
+        }
+    }
+}
+
+/// With a gradient to come, the mask has to be kept beside the output.
+#[test]
+fn elements_allocate_the_output_and_for_the_gradient_a_mask() {
+    let _alone = alone();
+    let x = Tensor::rand([64, 256, 32, 32], FLOAT);
+    let size = 4 * x.numel() as i64;
+    let layer = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements);
+    let seeded = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).seed(1);
+    for layer in [layer, seeded] {
+        assert_near(peak_of(|| layer.forward_t(&x, true)), size);
+        let x = x.shallow_clone().detach().set_requires_grad(true);
+        assert_near(peak_of(|| layer.forward_t(&x, true)), 2 * size);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_forwards_leave_nothing_behind() {
+    let _alone = alone();
+    let x = Tensor::rand([16, 64], FLOAT).set_requires_grad(true);
+    let shapes = [NoiseShape::Columns, NoiseShape::Elements];
+    let layers = shapes.map(|shape| TrueDropout::new(0.5).unwrap().noise_shape(shape));
+    let seeded = TrueDropout::new(0.5).unwrap().seed(1);
+    let forwards = |n| {
+        for _ in 0..n {
+            for layer in layers.iter().chain([&seeded]) {
+                drop(layer.forward_t(&x, true));
+            }
+        }
+    };
+    forwards(1_000);
+    let before = status("VmRSS:");
+    forwards(100_000);
+    // 100,000 times the least that could leak, 16 bytes, would be 1.6 million.
+    let growth = status("VmRSS:") - before;
+    assert!(growth < MIB, "{growth} bytes");
+}
