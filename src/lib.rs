@@ -65,8 +65,10 @@
 //!
 //! On a CPU libtorch draws a 53-bit number for each element, one after the other. Here 16 bits decide an
 //! element, more only where they leave a doubt, and all of libtorch's threads draw at once, in vector
-//! registers. `cargo bench --bench speed` compares. On an Intel CPU libtorch takes a faster path of its
-//! own, and there is less to gain; the columns' few draws are cheap anywhere.
+//! registers. Where no gradient is recorded, the product is written over the mask, so that nothing but the
+//! output is allocated. `cargo bench --bench speed` compares; README has a table. Some builds of libtorch
+//! have a faster path on Intel CPUs, through MKL; there is less to gain there. The columns' few draws are
+//! cheap anywhere.
 //!
 //! On a GPU a layer without a seed draws with libtorch's generator there. One with a seed draws on the
 //! CPU and copies the mask, which is slower.
@@ -75,6 +77,8 @@
 //!
 //! - A process that forks after it has used layers must not use them in the child: libtorch's threads
 //!   don't survive a fork. Its own operations have the same limit.
+//! - A mask is made outside libtorch's graph. Trace a model
+//!   ([`CModule::create_by_tracing`](tch::CModule::create_by_tracing)) in evaluation.
 //! - In `f16` and `bf16` the scale `1 / (1 - p)` is rounded to that kind, as in
 //!   [`Tensor::dropout`](tch::Tensor::dropout).
 #![warn(missing_docs)]
