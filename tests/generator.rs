@@ -3,17 +3,10 @@
 
 mod common;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use common::{assert_same_bits, nonzero, FLOAT};
+use common::{alone, assert_same_bits, nonzero, FLOAT};
 use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{NoiseShape, TrueDropout};
-
-fn alone() -> MutexGuard<'static, ()> {
-    static GENERATOR: Mutex<()> = Mutex::new(());
-    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn elements(p: f64) -> TrueDropout {
     TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)

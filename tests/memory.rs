@@ -4,9 +4,8 @@
 mod common;
 
 use std::fs;
-use std::sync::{Mutex, MutexGuard};
 
-use common::FLOAT;
+use common::{alone, FLOAT};
 use tch::nn::ModuleT;
 use tch::Tensor;
 use tch_dropout::{NoiseShape, TrueDropout};
@@ -15,12 +14,6 @@ const MIB: i64 = 1 << 20;
 /// What may come on top: the allocator's rounding, and pages that other parts of the process touch.
 const SLACK: i64 = 4 * MIB;
 
-/// The peak is the whole process's, so one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 /// A line of `/proc/self/status`, in bytes.
 fn status(name: &str) -> i64 {
     let text = fs::read_to_string("/proc/self/status").unwrap();
@@ -28,7 +21,7 @@ fn status(name: &str) -> i64 {
     line.split_whitespace().nth(1).unwrap().parse::<i64>().unwrap() * 1024
 }
 
-/// How far the resident memory rises above where it is before.
+/// How far the whole process's resident memory rises above where it is before.
 fn peak_of(forward: impl Fn() -> Tensor) -> i64 {
     drop(forward()); // What is made once is not counted.
     fs::write("/proc/self/clear_refs", "5").unwrap(); // Sets the peak to what is resident now.

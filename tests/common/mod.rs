@@ -3,10 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
 pub const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+/// One test at a time: for what the whole process has one of, such as libtorch's generator.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// No entry of it is 0, so that a 0 in an output is a dropped entry.
 pub fn nonzero(size: &[i64]) -> Tensor {
