@@ -1,6 +1,7 @@
 //! The room for `unsafe`: a fresh tensor's memory as a slice, the best instructions of this CPU, and
 //! libtorch's own threads.
 
+mod instructions;
 mod pool;
 
 use std::ops::Range;
@@ -8,6 +9,7 @@ use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use instructions::Instructions;
 
 /// Entries for each thread at least. With fewer, waking a thread costs more than it saves. libtorch's
 /// own grain, so that the product is made by the threads in whose caches the mask is.
@@ -84,26 +86,42 @@ pub(crate) fn filled<W: Word, F: Fill<W>>(layout: Layout, fill: &F) -> Result<Te
     if entries == 0 {
         return Ok(tensor);
     }
-    let memory = Memory(tensor.data_ptr().cast::<W>());
-    advise_huge_pages(memory.0.cast(), size_of::<W>() * entries);
+    let memory = tensor.data_ptr().cast::<W>();
+    advise_huge_pages(memory.cast(), size_of::<W>() * entries);
     let threads = (tch::get_num_threads() as usize).min(entries.div_ceil(WORTH_A_THREAD));
+    // SAFETY: the tensor is dense, on the CPU and of W's width (asserted above), so that its `entries`
+    // words lie side by side from `memory` on, aligned by libtorch's allocator. No one else knows this
+    // tensor yet.
+    unsafe { fill_memory(memory, entries, threads, fill) };
+    Ok(tensor)
+}
+
+/// Fills `entries` words from `memory` on, on at most `threads` threads.
+///
+/// # Safety
+///
+/// The words are there, aligned, and nobody else's while this runs. What is in them does not matter.
+unsafe fn fill_memory<W: Word, F: Fill<W>>(
+    memory: *mut W,
+    entries: usize,
+    threads: usize,
+    fill: &F,
+) {
+    let memory = Memory(memory);
+    let instructions = Instructions::best();
     pool::run(threads, &|thread, threads| {
         let part = part(thread, threads, entries, F::GRAIN);
-        // SAFETY: the tensor is dense, on the CPU and of W's width (asserted above), so that its
-        // `entries` words lie side by side from `memory` on, aligned by libtorch's allocator; the
-        // part is within them, and `part` never gives two threads the same entry. No one else knows
-        // this tensor yet. Any bits that the allocator left are valid words.
-        let part_of_tensor =
-            unsafe { std::slice::from_raw_parts_mut(memory.at(part.start), part.len()) };
-        fill_with_best_instructions(fill, part.start, part_of_tensor);
+        // SAFETY: the words are ours, says the caller; the part is within them, and `part` never gives
+        // two threads the same word. Any bits that the allocator left are valid words.
+        let words = unsafe { std::slice::from_raw_parts_mut(memory.at(part.start), part.len()) };
+        instructions.fill(fill, part.start, words);
     });
-    Ok(tensor)
 }
 
 /// A pointer that threads may share: each makes its own part of it a slice.
 struct Memory<W>(*mut W);
 
-// SAFETY: see `filled`, the only user: threads write disjoint parts, and W is `Send`.
+// SAFETY: see `fill_memory`, the only user: threads write disjoint parts, and W is `Send`.
 unsafe impl<W: Send> Sync for Memory<W> {}
 
 impl<W> Memory<W> {
@@ -124,35 +142,6 @@ fn part(thread: usize, threads: usize, entries: usize, grain: usize) -> Range<us
     (thread * each).min(entries)..((thread + 1) * each).min(entries)
 }
 
-#[cfg(target_arch = "x86_64")]
-fn fill_with_best_instructions<W: Word>(fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn with_avx512<W: Word>(fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
-        fill.fill(start, entries);
-    }
-    #[target_feature(enable = "avx2")]
-    fn with_avx2<W: Word>(fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
-        fill.fill(start, entries);
-    }
-    if is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-    {
-        // SAFETY: this CPU has these instructions; avx512bw implies avx512f.
-        unsafe { with_avx512(fill, start, entries) }
-    } else if is_x86_feature_detected!("avx2") {
-        // SAFETY: this CPU has AVX2.
-        unsafe { with_avx2(fill, start, entries) }
-    } else {
-        fill.fill(start, entries);
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn fill_with_best_instructions<W: Word>(fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
-    fill.fill(start, entries);
-}
-
 /// Page faults are most of the cost of writing fresh memory; huge pages have 512 times fewer.
 #[cfg(target_os = "linux")]
 fn advise_huge_pages(memory: *mut libc::c_void, bytes: usize) {
@@ -170,37 +159,4 @@ fn advise_huge_pages(memory: *mut libc::c_void, bytes: usize) {
 fn advise_huge_pages(_memory: *mut std::ffi::c_void, _bytes: usize) {}
 
 #[cfg(test)]
-mod tests {
-    use super::super::bits::{Bits, Mask};
-    use super::super::Origin;
-    use super::*;
-    use crate::Probability;
-
-    #[test]
-    fn the_best_instructions_write_what_the_portable_ones_write() {
-        for p in [0.1, 0.5, 1.0 / 3.0, 1.0] {
-            let bits = Bits::new(Origin::of_stream(7, 1, 2), Probability::new(p).unwrap());
-            let mask = Mask { bits, kept: 3u32 };
-            for entries in (0..300).chain([100_003]) {
-                let (mut best, mut portable) = (vec![9; entries], vec![9; entries]);
-                fill_with_best_instructions(&mask, 256, &mut best);
-                mask.fill(256, &mut portable);
-                assert!(best == portable, "p {p}, {entries} entries");
-            }
-        }
-    }
-
-    #[test]
-    fn parts_are_whole_grains_and_cover_everything_once() {
-        for entries in [1, 127, 128, 129, 1000, 16_384, 100_003] {
-            for threads in 1..9 {
-                let parts = (0..threads).map(|thread| part(thread, threads, entries, 128));
-                let end = parts.fold(0, |end, part| {
-                    assert!(part.start == end && (part.is_empty() || part.start % 128 == 0));
-                    part.end
-                });
-                assert_eq!(end, entries);
-            }
-        }
-    }
-}
+mod tests;
