@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::{example, kept, stdout, FLOAT};
+use common::{device, example, float, kept, stdout};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::{apply_mask, column_mask, element_mask, Dropout, TrueDropout};
 
 /// The article's 2×3 matrix of integers.
 fn matrix() -> Tensor {
-    Tensor::from_slice(&[1i64, 2, 3, 4, 5, 6]).reshape([2, 3])
+    Tensor::from_slice(&[1i64, 2, 3, 4, 5, 6]).reshape([2, 3]).to_device(device())
 }
 
 #[test]
@@ -25,7 +25,10 @@ fn a_column_mask_has_one_number_per_column_and_zeroes_whole_columns() {
                 1 => [column + 1, column + 4],
                 other => panic!("a mask has zeros and ones, not {other}"),
             };
-            assert_eq!(dropped.select(1, column), Tensor::from_slice(&expected));
+            assert_eq!(
+                dropped.select(1, column),
+                Tensor::from_slice(&expected).to_device(device())
+            );
         }
     }
 }
@@ -47,7 +50,7 @@ fn drop_connect_zeroes_single_entries() {
 #[test]
 fn p_is_the_probability_of_zero() {
     tch::manual_seed(0);
-    let x = Tensor::ones([2, 100_000], FLOAT);
+    let x = Tensor::ones([2, 100_000], float());
     for p in [0.1, 0.3, 0.5, 0.9] {
         common::assert_binomial(kept(&column_mask(&x, p).unwrap()), 1e5, 1.0 - p);
         common::assert_binomial(kept(&element_mask(&x, p).unwrap()), 2e5, 1.0 - p);

@@ -1,12 +1,15 @@
-//! libtorch's generator and its threads. Both belong to the whole process, so that one test runs at a
+//! libtorch's generator of the CPU and its threads. Both belong to the whole process, so that one test runs at a
 //! time here.
 
 mod common;
 
-use common::{alone, assert_same_bits, nonzero, FLOAT};
+use common::{alone, assert_same_bits};
 use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{NoiseShape, TrueDropout};
+
+/// Whatever device the other tests are on.
+const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
 fn elements(p: f64) -> TrueDropout {
     TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
@@ -22,7 +25,7 @@ fn next_after(before: impl FnOnce()) -> Tensor {
 #[test]
 fn manual_seed_decides_layers_without_a_stream() {
     let _alone = alone();
-    let x = nonzero(&[64, 64]);
+    let x = Tensor::ones([64, 64], FLOAT);
     for shape in [NoiseShape::Columns, NoiseShape::Elements, NoiseShape::Samples] {
         let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape);
         let draw = |seed| {

@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::{assert_same_bits, nonzero};
+use common::{assert_same_bits, device, nonzero};
 use tch::nn::{self, ModuleT};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::{drop_connect, DropConnectConfig, Dropout, NoiseShape, TrueDropout};
 
 fn leaf(size: &[i64], kind: Kind) -> Tensor {
-    Tensor::randn(size, (kind, Device::Cpu)).set_requires_grad(true)
+    Tensor::randn(size, (kind, device())).set_requires_grad(true)
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn the_gradient_agrees_with_differences() {
     let x = leaf(&[3, 4], Kind::Double);
     forward(&x).backward();
     for i in 0..12 {
-        let step = Tensor::zeros([12], (Kind::Double, Device::Cpu));
+        let step = Tensor::zeros([12], (Kind::Double, device()));
         let _ = step.narrow(0, i, 1).fill_(1e-6);
         let step = step.reshape([3, 4]);
         let difference = forward(&(x.detach() + &step)) - forward(&(x.detach() - &step));
@@ -99,14 +99,14 @@ fn the_input_is_not_touched() {
 
 #[test]
 fn a_dropped_weight_has_no_gradient_and_the_bias_has_its_own() {
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     let config = DropConnectConfig { p: 0.5, ..Default::default() };
     let layer = drop_connect(vs.root(), 8, 4, config).unwrap().seed(1);
-    let x = Tensor::ones([16, 8], common::FLOAT);
+    let x = Tensor::ones([16, 8], common::float());
     layer.forward_t(&x, true).sum(Kind::Float).backward();
     let expected = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).seed(1);
     let mask = expected.draw_mask(&layer.linear.ws).unwrap();
     assert_same_bits(&layer.linear.ws.grad(), &(mask * 16));
     let bias = layer.linear.bs.as_ref().unwrap();
-    assert_eq!(bias.grad(), Tensor::full([4], 16.0, common::FLOAT));
+    assert_eq!(bias.grad(), Tensor::full([4], 16.0, common::float()));
 }

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{assert_same_bits, nonzero, FLOAT};
+use common::{assert_same_bits, device, float, nonzero};
 use tch::nn::ModuleT;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::{apply_mask, Dropout, Error, NoiseShape, TrueDropout};
 
 const SHAPES: [NoiseShape; 4] =
@@ -47,7 +47,7 @@ fn every_float_kind_keeps_its_kind_and_has_the_same_mask() {
 fn integers_and_booleans() {
     for kind in [Kind::Uint8, Kind::Int8, Kind::Int16, Kind::Int, Kind::Int64, Kind::Bool] {
         for shape in SHAPES {
-            let x = Tensor::ones([40, 30], (kind, Device::Cpu));
+            let x = Tensor::ones([40, 30], (kind, device()));
             let plain = Dropout::new(0.5).unwrap().noise_shape(shape.clone()).seed(1);
             let scaled = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone()).seed(1);
             let (plain, scaled) = (plain.forward_t(&x, true), scaled.forward_t(&x, true));
@@ -65,7 +65,7 @@ fn integers_and_booleans() {
 fn complex_numbers_are_dropped_as_one() {
     for (kind, real) in [(Kind::ComplexFloat, Kind::Float), (Kind::ComplexDouble, Kind::Double)] {
         for shape in SHAPES {
-            let x = Tensor::randn([40, 30], (kind, Device::Cpu));
+            let x = Tensor::randn([40, 30], (kind, device()));
             for layer in [TrueDropout::new(0.5).unwrap(), TrueDropout::new(0.5).unwrap().seed(1)] {
                 let y = layer.noise_shape(shape.clone()).forward_t(&x, true);
                 assert_eq!(y.kind(), kind);
@@ -124,7 +124,7 @@ fn views_with_gaps_and_repeats() {
 
 #[test]
 fn nothing_to_do_returns_the_input_itself_and_draws_nothing() {
-    let empty = Tensor::zeros([0, 3], FLOAT);
+    let empty = Tensor::zeros([0, 3], float());
     let x = nonzero(&[4, 3]);
     for shape in SHAPES {
         for (p, x, train) in [(0.5, &x, false), (0.0, &x, true), (0.5, &empty, true)] {
@@ -139,7 +139,7 @@ fn nothing_to_do_returns_the_input_itself_and_draws_nothing() {
 #[test]
 fn zero_sized_dimensions_anywhere() {
     for size in [&[0, 3][..], &[3, 0], &[2, 3, 0], &[0, 0, 0, 0]] {
-        let x = Tensor::zeros(size, FLOAT);
+        let x = Tensor::zeros(size, float());
         for shape in SHAPES {
             let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone());
             assert_eq!(layer.forward_t(&x, true).size(), size);
@@ -169,7 +169,7 @@ fn too_few_dimensions_name_the_shape() {
 fn a_mask_that_does_not_fit_is_an_error() {
     let x = nonzero(&[2, 3]);
     for size in [&[2][..], &[3, 1], &[1, 2, 3], &[4, 2, 3]] {
-        let error = apply_mask(&x, &Tensor::ones(size, FLOAT)).unwrap_err();
+        let error = apply_mask(&x, &Tensor::ones(size, float())).unwrap_err();
         assert!(matches!(error, Error::MaskShape { .. }));
         let text =
             format!("a mask of shape {size:?} does not broadcast over an input of shape [2, 3]");

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{assert_binomial, kept, FLOAT};
+use common::{assert_binomial, device, float, kept};
 use tch::nn::ModuleT;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::{NoiseShape, TrueDropout};
 
 fn elements(p: f64) -> TrueDropout {
@@ -13,7 +13,7 @@ fn elements(p: f64) -> TrueDropout {
 
 #[test]
 fn tiny_probabilities_have_the_right_expectation() {
-    let x = Tensor::ones([20_000_000], FLOAT);
+    let x = Tensor::ones([20_000_000], float());
     for p in [1e-9, 1e-6, 1e-5, 2f64.powi(-16), 1.5 * 2f64.powi(-16), 0.5 + 1e-6] {
         assert_binomial(2e7 - kept(&elements(p).seed(1).forward_t(&x, true)), 2e7, p);
         assert_binomial(kept(&elements(1.0 - p).seed(1).forward_t(&x, true)), 2e7, p);
@@ -24,7 +24,7 @@ fn tiny_probabilities_have_the_right_expectation() {
 /// deviations here.
 #[test]
 fn a_probability_is_not_rounded_to_16_bits() {
-    let x = Tensor::ones([50_000_000], (Kind::Uint8, Device::Cpu));
+    let x = Tensor::ones([50_000_000], (Kind::Uint8, device()));
     for p in [1e-5, 0.1] {
         let total: f64 =
             (0..4).map(|seed| 5e7 - kept(&elements(p).seed(seed).draw_mask(&x).unwrap())).sum();
@@ -34,13 +34,13 @@ fn a_probability_is_not_rounded_to_16_bits() {
 
 #[test]
 fn the_smallest_subnormal_drops_nothing_that_one_could_wait_for() {
-    let x = Tensor::ones([1_000_000], FLOAT);
+    let x = Tensor::ones([1_000_000], float());
     assert_eq!(elements(f64::from_bits(1)).forward_t(&x, true), x);
 }
 
 #[test]
 fn just_below_one_keeps_next_to_nothing_and_rescales_it() {
-    let x = Tensor::ones([1_000_000], FLOAT);
+    let x = Tensor::ones([1_000_000], float());
     let y = elements(1.0 - 1e-5).seed(1).forward_t(&x, true);
     assert_binomial(kept(&y), 1e6, 1e-5);
     assert!((y.max().double_value(&[]) - 1e5).abs() < 1.0);
@@ -50,7 +50,7 @@ fn just_below_one_keeps_next_to_nothing_and_rescales_it() {
 #[test]
 fn a_scale_that_half_precision_cannot_hold_is_infinite_as_in_libtorch() {
     let scale = |p| {
-        let x = Tensor::ones([100], (Kind::Half, Device::Cpu));
+        let x = Tensor::ones([100], (Kind::Half, device()));
         elements(p).seed(1).draw_mask(&x).unwrap().max().double_value(&[])
     };
     assert_eq!(scale(0.5), 2.0);
@@ -67,7 +67,7 @@ fn more_than_two_to_the_31_elements() {
         return;
     }
     let n = (1i64 << 31) + 1000;
-    let x = Tensor::ones([n], (Kind::BFloat16, Device::Cpu));
+    let x = Tensor::ones([n], (Kind::BFloat16, device()));
     let layer = elements(0.5).seed(1);
     let y = layer.forward_t(&x, true);
     drop(x);

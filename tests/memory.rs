@@ -5,11 +5,13 @@ mod common;
 
 use std::fs;
 
-use common::{alone, FLOAT};
+use common::alone;
 use tch::nn::ModuleT;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 use tch_dropout::{NoiseShape, TrueDropout};
 
+/// The process's memory, whatever device the other tests are on.
+const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 const MIB: i64 = 1 << 20;
 /// What may come on top: the allocator's rounding, and pages that other parts of the process touch.
 const SLACK: i64 = 4 * MIB;

@@ -4,9 +4,9 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{assert_same_bits, nonzero, FLOAT};
+use common::{assert_same_bits, device, float, nonzero};
 use tch::nn::{self, Module, ModuleT};
-use tch::{Device, Tensor};
+use tch::Tensor;
 use tch_dropout::{drop_connect, DropConnect, DropConnectConfig, Dropout, NoiseShape, TrueDropout};
 
 #[derive(Debug)]
@@ -28,11 +28,8 @@ fn a_sequence_a_struct_and_a_closure_do_the_same() {
         tch::manual_seed(0);
         nn::linear(vs.root(), 6, 5, Default::default())
     };
-    let (a, b, c) = (
-        nn::VarStore::new(Device::Cpu),
-        nn::VarStore::new(Device::Cpu),
-        nn::VarStore::new(Device::Cpu),
-    );
+    let (a, b, c) =
+        (nn::VarStore::new(device()), nn::VarStore::new(device()), nn::VarStore::new(device()));
     let sequence = nn::seq_t().add(linear(&a)).add(layer());
     let structure = Net { linear: linear(&b), dropout: layer() };
     let (linear, dropout) = (linear(&c), layer());
@@ -64,7 +61,7 @@ fn sixteen_threads_at_once_get_distinct_steps() {
         .map(|_| {
             let layer = Arc::clone(&layer);
             std::thread::spawn(move || {
-                let x = Tensor::ones([8, 8], FLOAT);
+                let x = Tensor::ones([8, 8], float());
                 let rows = (0..FORWARDS).map(|_| layer.forward_t(&x, true).reshape([64]));
                 rows.map(|row| Vec::<f32>::try_from(row).unwrap()).collect::<Vec<_>>()
             })
@@ -80,7 +77,7 @@ fn sixteen_threads_at_once_get_distinct_steps() {
 #[test]
 fn drop_connect_is_saved_and_loaded_as_a_linear_layer() {
     let file = tempfile::NamedTempFile::with_suffix(".safetensors").unwrap();
-    let (ours, theirs) = (nn::VarStore::new(Device::Cpu), nn::VarStore::new(Device::Cpu));
+    let (ours, theirs) = (nn::VarStore::new(device()), nn::VarStore::new(device()));
     let layer = drop_connect(ours.root() / "fc", 6, 5, Default::default()).unwrap();
     let linear = nn::linear(theirs.root() / "fc", 6, 5, Default::default());
     let names = |vs: &nn::VarStore| {
@@ -101,7 +98,7 @@ fn drop_connect_is_saved_and_loaded_as_a_linear_layer() {
 fn drop_connect_masks_the_weight_and_not_the_bias() {
     let x = nonzero(&[7, 6]);
     for (rescale, scale) in [(true, 2.0), (false, 1.0)] {
-        let vs = nn::VarStore::new(Device::Cpu);
+        let vs = nn::VarStore::new(device());
         let config = DropConnectConfig { p: 0.5, rescale, ..Default::default() };
         let layer = drop_connect(vs.root(), 6, 5, config).unwrap().seed(1);
         let elements = Dropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).seed(1);
@@ -113,7 +110,7 @@ fn drop_connect_masks_the_weight_and_not_the_bias() {
 
 #[test]
 fn drop_connect_without_bias_and_with_bad_input() {
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     let linear = nn::LinearConfig { bias: false, ..Default::default() };
     let config = DropConnectConfig { linear, ..Default::default() };
     let layer = drop_connect(vs.root(), 6, 5, config).unwrap();
@@ -121,7 +118,7 @@ fn drop_connect_without_bias_and_with_bad_input() {
     assert_eq!(layer.forward_t(&nonzero(&[2, 3, 6]), true).size(), [2, 3, 5]);
     assert!(layer.f_forward_t(&nonzero(&[2, 7]), true).is_err());
 
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     let config = DropConnectConfig { p: 2.0, ..Default::default() };
     let error = drop_connect(vs.root(), 6, 5, config).unwrap_err().to_string();
     assert_eq!(error, "p must be a probability in [0, 1], got 2");
@@ -133,7 +130,7 @@ fn layers_print_themselves() {
     let shared = TrueDropout::new(0.1).unwrap().noise_shape(NoiseShape::Shared(vec![1, -1]));
     assert_eq!(shared.to_string(), "TrueDropout(p=0.1, shared over [1, -1])");
     assert_eq!(Dropout::new(0.5).unwrap().to_string(), "Dropout(p=0.5, columns)");
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     let layer = drop_connect(vs.root(), 6, 5, Default::default()).unwrap();
     let text = "DropConnect(in_features=6, out_features=5, p=0.5, rescale=true)";
     assert_eq!(layer.to_string(), text);

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::HashSet;
 
-use common::{assert_same_bits, FLOAT};
+use common::{assert_same_bits, float};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::{Dropout, Error, NoiseShape, Stream, TrueDropout};
@@ -14,7 +14,7 @@ fn elements(p: f64) -> Dropout {
 }
 
 fn ones(size: &[i64]) -> Tensor {
-    Tensor::ones(size, FLOAT)
+    Tensor::ones(size, float())
 }
 
 /// Philox4x32-10 as its paper writes it: one counter, 32-bit words.
@@ -99,7 +99,7 @@ fn only_forwards_that_draw_take_a_step() {
     let x = ones(&[4, 3]);
     let layer = TrueDropout::new(0.5).unwrap().seed(1);
     let _ = layer.forward_t(&x, false);
-    let _ = layer.forward_t(&Tensor::zeros([0, 3], FLOAT), true);
+    let _ = layer.forward_t(&Tensor::zeros([0, 3], float()), true);
     assert!(layer.f_forward_t(&ones(&[3]), true).is_err());
     assert_eq!(layer.step(), Some(0));
     let silent = TrueDropout::new(0.0).unwrap().seed(1);

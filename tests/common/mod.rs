@@ -7,7 +7,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
-pub const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+/// Where the tests' tensors are: on the CPU, or where `TCH_DROPOUT_DEVICE` says.
+pub fn device() -> Device {
+    match std::env::var("TCH_DROPOUT_DEVICE").as_deref() {
+        Err(_) | Ok("cpu") => Device::Cpu,
+        Ok("cuda") => {
+            assert!(
+                tch::Cuda::is_available(),
+                "TCH_DROPOUT_DEVICE is cuda, but libtorch finds no GPU"
+            );
+            Device::Cuda(0)
+        }
+        Ok(other) => panic!("TCH_DROPOUT_DEVICE must be cpu or cuda, got {other}"),
+    }
+}
+
+pub fn float() -> (Kind, Device) {
+    (Kind::Float, device())
+}
 
 /// One test at a time: for what the whole process has one of, such as libtorch's generator.
 pub fn alone() -> MutexGuard<'static, ()> {
@@ -17,7 +34,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
 
 /// No entry of it is 0, so that a 0 in an output is a dropped entry.
 pub fn nonzero(size: &[i64]) -> Tensor {
-    Tensor::rand(size, FLOAT) + 0.5
+    Tensor::rand(size, float()) + 0.5
 }
 
 /// Asserts that two tensors have the same kind, shape and bits, the sign of zeros included.
@@ -31,6 +48,28 @@ pub fn assert_same_bits(a: &Tensor, b: &Tensor) {
         _ => t.contiguous(),
     };
     assert!(bits(a) == bits(b), "different bits:\n{a}\n{b}");
+}
+
+/// Asserts the same bits; on a GPU, whose fused dropout rounds its scale another way, values within
+/// two units in the last place.
+#[track_caller]
+pub fn assert_same_product(a: &Tensor, b: &Tensor) {
+    if a.device() == Device::Cpu {
+        return assert_same_bits(a, b);
+    }
+    assert_eq!((a.kind(), a.size()), (b.kind(), b.size()));
+    assert!(bool::try_from(same_product(a, b).all()).unwrap(), "different values:\n{a}\n{b}");
+}
+
+/// Where two tensors have the same value in the sense of `assert_same_product`.
+pub fn same_product(a: &Tensor, b: &Tensor) -> Tensor {
+    let unit = match a.kind() {
+        _ if a.device() == Device::Cpu => 0.0,
+        Kind::Half => 2f64.powi(-10),
+        Kind::BFloat16 => 2f64.powi(-7),
+        _ => 2f64.powi(-23),
+    };
+    a.isclose(b, 2.0 * unit, 0.0, true)
 }
 
 /// How many entries are not 0.
