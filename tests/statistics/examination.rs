@@ -1,0 +1,135 @@
+//! One examination for everything that claims to be dropout.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tch::{Kind, Tensor};
+use tch_dropout::NoiseShape;
+
+use crate::common::float;
+
+/// All checks of a run together raise a false alarm at most once in a million runs.
+const FALSE_ALARMS: f64 = 1e-6;
+
+/// Among how many checks that is shared out. Twice as many as are made, which leaves room for what the
+/// normal distribution understates so far out in the tails of a few million draws.
+const CHECKS: usize = 6000;
+
+/// The checks so far, for the limit above to hold.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
+/// What an examination finds wrong, a line each.
+pub type Findings = Vec<String>;
+
+/// Forwards of each subject: 2²³ draws in all.
+const FORWARDS: i64 = 8;
+
+/// Entries that the generator makes side by side.
+const TILE: i64 = 128;
+
+/// What a layer claims of its output for an input of ones.
+pub struct Claim {
+    pub p: f64,
+    /// A kept entry.
+    pub kept: f64,
+    pub shape: NoiseShape,
+    /// The input's, with 2²⁰ draws in the noise shape.
+    pub size: Vec<i64>,
+}
+
+impl Claim {
+    /// Puts the claim to the test.
+    pub fn examine(&self, forward: impl Fn(&Tensor) -> Tensor) -> Findings {
+        let ones = Tensor::ones(&self.size, float());
+        let outputs: Vec<Tensor> = (0..FORWARDS).map(|_| forward(&ones)).collect();
+        let outputs = Tensor::stack(&outputs, 0);
+        let kept = outputs.isclose(&outputs.full_like(self.kept), 1e-6, 0.0, false);
+        if !bool::try_from(outputs.eq(0).logical_or(&kept).all()).unwrap() {
+            return vec!["values other than 0 and the kept one".to_owned()];
+        }
+        let draws = self.one_of_each_group(&outputs);
+        if draws.expand_as(&outputs) != outputs {
+            return vec!["groups that are not equal throughout".to_owned()];
+        }
+
+        let deviations = (draws / self.kept - (1.0 - self.p)) / (self.p * (1.0 - self.p)).sqrt();
+        let rate = sum(&deviations) / (deviations.numel() as f64).sqrt();
+        let mut deviates = vec![
+            ("keep rate".to_owned(), rate),
+            ("rate by place in a tile".to_owned(), by_residue(&deviations)),
+            ("mean".to_owned(), self.mean(forward)),
+        ];
+        deviates.extend(correlations(&deviations));
+        deviates.into_iter().filter_map(|(what, z)| finding(&what, z)).collect()
+    }
+
+    /// The outputs, narrowed to the first of those entries that share a draw.
+    fn one_of_each_group(&self, outputs: &Tensor) -> Tensor {
+        let noise = self.shape.resolve(&self.size).unwrap();
+        (1..)
+            .zip(noise)
+            .fold(outputs.shallow_clone(), |draws, (dimension, n)| draws.narrow(dimension, 0, n))
+    }
+
+    /// The output's mean for an input that is not constant, against the input's times the expected mask.
+    fn mean(&self, forward: impl Fn(&Tensor) -> Tensor) -> f64 {
+        let x = Tensor::rand(&self.size, float()) + 0.5;
+        let noise = self.shape.resolve(&self.size).unwrap();
+        let groups = x.to_kind(Kind::Double).sum_to_size(noise);
+        let mean = self.kept * (1.0 - self.p);
+        let variance = self.kept * self.kept * self.p * (1.0 - self.p);
+        (sum(&forward(&x)) - mean * sum(&x)) / (variance * sum(&groups.square())).sqrt()
+    }
+}
+
+/// Of the draws with those of earlier forwards, and with their neighbours along each dimension and in
+/// memory: each a normal deviate.
+fn correlations(deviations: &Tensor) -> Vec<(String, f64)> {
+    let correlation = |t: &Tensor, dimension: i64, lag: i64| {
+        let n = t.size()[dimension as usize] - lag;
+        let products = t.narrow(dimension, 0, n) * t.narrow(dimension, lag, n);
+        sum(&products) / (products.numel() as f64).sqrt()
+    };
+    let mut all = Vec::new();
+    for (dimension, &n) in (0..).zip(&deviations.size()) {
+        let place = match dimension {
+            0 => "forwards".to_owned(),
+            _ => format!("dimension {}", dimension - 1),
+        };
+        all.extend((1..n.min(9)).map(|lag| {
+            (
+                format!("correlation over {place}, lag {lag}"),
+                correlation(deviations, dimension, lag),
+            )
+        }));
+    }
+    let in_memory = deviations.flatten(1, -1);
+    all.extend(
+        [1, 16, 64, TILE - 1, TILE, TILE + 1, 2 * TILE, 4096].into_iter().map(|lag| {
+            (format!("correlation in memory, lag {lag}"), correlation(&in_memory, 1, lag))
+        }),
+    );
+    all
+}
+
+/// Whether some places of a tile are kept more often than others: a chi-square, made a normal deviate
+/// (Wilson and Hilferty 1931).
+fn by_residue(deviations: &Tensor) -> f64 {
+    let tiles = deviations.reshape([-1, TILE]);
+    let totals = tiles.sum_dim_intlist([0].as_slice(), false, Kind::Double);
+    let chi_square = sum(&totals.square()) / tiles.size()[0] as f64;
+    let (k, spread) = (TILE as f64, 2.0 / (9.0 * TILE as f64));
+    ((chi_square / k).cbrt() - (1.0 - spread)) / spread.sqrt()
+}
+
+fn sum(t: &Tensor) -> f64 {
+    t.sum(Kind::Double).double_value(&[])
+}
+
+/// A finding, if chance would not give this normal deviate.
+fn finding(what: &str, deviate: f64) -> Option<String> {
+    assert!(MADE.fetch_add(1, Ordering::Relaxed) < CHECKS, "more checks than CHECKS allows for");
+    let tail = FALSE_ALARMS / CHECKS as f64 / 2.0;
+    let limit = -Tensor::from(tail).special_ndtri().double_value(&[]);
+    let by_chance = deviate.abs() < limit; // A NaN is a finding.
+    (!by_chance).then(|| format!("{what}: {deviate:.1} standard deviations, {limit:.1} at most"))
+}

@@ -1,0 +1,124 @@
+//! Every layer under one examination, and layers that are wrong on purpose, which it must find out.
+//!
+//! Each run draws anew, from a seed that it prints; `STATISTICS_SEED` repeats a run.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod examination;
+mod mutants;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::{alone, device, float};
+use examination::{Claim, Findings};
+use tch::nn::{self, ModuleT};
+use tch::Tensor;
+use tch_dropout::{
+    apply_mask, column_mask, drop_connect, element_mask, DropConnectConfig, DropoutLayer,
+    NoiseShape, Stream,
+};
+
+const NONE: Findings = Vec::new();
+
+const PROBABILITIES: [f64; 3] = [0.1, 0.5, 0.9];
+
+/// Each noise shape with an input for which it draws 2²⁰ times.
+fn shapes() -> Vec<(NoiseShape, Vec<i64>)> {
+    vec![
+        (NoiseShape::Columns, vec![2, 1 << 20, 2]),
+        (NoiseShape::Elements, vec![64, 128, 128]),
+        (NoiseShape::Channels, vec![1024, 1024, 2]),
+        (NoiseShape::Samples, vec![1 << 20, 2]),
+        (NoiseShape::Shared(vec![1]), vec![1024, 2, 1024]),
+        (NoiseShape::Shared(vec![-1, 0]), vec![2, 2048, 512, 2]),
+    ]
+}
+
+/// Takes the generator for this test, and seeds it.
+fn fresh_seed() -> (impl Drop, i64) {
+    let generator = alone();
+    let given = std::env::var("STATISTICS_SEED").map(|text| text.parse().expect("a whole number"));
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+    let seed = given.unwrap_or_else(|_| now());
+    println!("STATISTICS_SEED={seed}");
+    tch::manual_seed(seed);
+    (generator, seed)
+}
+
+fn claim<const RESCALE: bool>(p: f64, shape: &NoiseShape, size: &[i64]) -> Claim {
+    let kept = if RESCALE { 1.0 / (1.0 - p) } else { 1.0 };
+    Claim { p, kept, shape: shape.clone(), size: size.to_vec() }
+}
+
+fn layers_keep_their_claim<const RESCALE: bool>() {
+    let (_generator, seed) = fresh_seed();
+    for (shape, size) in shapes() {
+        for p in PROBABILITIES {
+            let layer = || DropoutLayer::<RESCALE>::new(p).unwrap().noise_shape(shape.clone());
+            let seeded = layer().stream(Stream::new(seed as u64).worker(seed as u16));
+            for layer in [layer(), seeded] {
+                let findings =
+                    claim::<RESCALE>(p, &shape, &size).examine(|x| layer.forward_t(x, true));
+                assert_eq!(findings, NONE, "{layer}, seed {seed}, step {:?}", layer.step());
+            }
+        }
+    }
+}
+
+#[test]
+fn dropout_keeps_its_claim() {
+    layers_keep_their_claim::<false>();
+}
+
+#[test]
+fn true_dropout_keeps_its_claim() {
+    layers_keep_their_claim::<true>();
+}
+
+#[test]
+fn the_mask_functions_keep_theirs() {
+    let (_generator, seed) = fresh_seed();
+    let [columns, elements] = [0, 1].map(|i| shapes().swap_remove(i));
+    for p in PROBABILITIES {
+        let findings = claim::<false>(p, &columns.0, &columns.1)
+            .examine(|x| apply_mask(x, &column_mask(x, p).unwrap()).unwrap());
+        assert_eq!(findings, NONE, "column_mask, seed {seed}");
+        let findings = claim::<false>(p, &elements.0, &elements.1)
+            .examine(|x| apply_mask(x, &element_mask(x, p).unwrap()).unwrap());
+        assert_eq!(findings, NONE, "element_mask, seed {seed}");
+    }
+}
+
+/// Its weights are what it drops: they stand in for the input, and the identity brings them out again.
+#[test]
+fn drop_connect_keeps_its_claim() {
+    let (_generator, seed) = fresh_seed();
+    let linear = nn::LinearConfig { bias: false, ..Default::default() };
+    for p in PROBABILITIES {
+        let vs = nn::VarStore::new(device());
+        let config = DropConnectConfig { p, linear, ..Default::default() };
+        let mut layer = drop_connect(vs.root(), 1024, 1024, config).unwrap();
+        let identity = Tensor::eye(1024, float());
+        let layer = std::cell::RefCell::new(&mut layer);
+        let findings = claim::<true>(p, &NoiseShape::Elements, &[1024, 1024]).examine(|weights| {
+            let mut layer = layer.borrow_mut();
+            tch::no_grad(|| {
+                layer.linear.ws.copy_(weights);
+                layer.forward_t(&identity, true).tr()
+            })
+        });
+        assert_eq!(findings, NONE, "seed {seed}");
+    }
+}
+
+/// If libtorch's own dropout did not pass, the examination would be wrong.
+#[test]
+fn libtorchs_dropout_passes_too() {
+    let (_generator, seed) = fresh_seed();
+    for p in PROBABILITIES {
+        let elements = claim::<true>(p, &NoiseShape::Elements, &[64, 128, 128]);
+        assert_eq!(elements.examine(|x| x.dropout(p, true)), NONE, "seed {seed}");
+        let channels = claim::<true>(p, &NoiseShape::Channels, &[1024, 1024, 2]);
+        assert_eq!(channels.examine(|x| x.feature_dropout(p, true)), NONE, "seed {seed}");
+    }
+}
