@@ -13,7 +13,8 @@
 //! | inductor's `test_dropout_trivial_0` and `_1` | `all_or_nothing_added_to_the_input` |
 //! | inductor's `test_dropout`: count and mean of 1000 ones | `half_of_a_thousand_ones_are_kept` |
 //! | inductor's `test_dropout_deterministic` | `one_seed_three_forwards_twice` |
-//! | inductor's `test_dropout2` and `3`: how many kernels | a compiler's matter |
+//! | inductor's `test_dropout2`: mean, gradient, evaluation, a seed | `output_and_gradient_drop_the_same_entries` |
+//! | inductor's `test_dropout2` and `3`: how many kernels, how many draws in them | a compiler's matter |
 
 mod common;
 
@@ -144,6 +145,28 @@ fn one_seed_three_forwards_twice() {
     first.iter().zip(&again).for_each(|(a, b)| assert_same_bits(a, b));
     assert_ne!(first[0], first[1]);
     assert_ne!(first[1], first[2]);
+}
+
+#[test]
+fn output_and_gradient_drop_the_same_entries() {
+    let _alone = alone();
+    let (n, p) = (100_000, 0.33);
+    let (x, weight) = (Tensor::ones([n], FLOAT), Tensor::ones([n], FLOAT).set_requires_grad(true));
+    let run = |train| {
+        tch::manual_seed(1234);
+        let y = elements(p).forward_t(&(&x * &weight), train);
+        (y.detach(), gradient(&y.sum(Kind::Float), &weight))
+    };
+    let (evaluated, slope) = run(false);
+    assert_same_bits(&evaluated, &x);
+    assert_same_bits(&slope, &x);
+
+    let ((y, slope), again) = (run(true), run(true));
+    assert_same_bits(&y, &slope);
+    assert_binomial(kept(&y), n as f64, 1.0 - p);
+    assert!((y.max().double_value(&[]) - 1.0 / (1.0 - p)).abs() < 1e-6);
+    assert_same_bits(&again.0, &y);
+    assert_same_bits(&again.1, &slope);
 }
 
 #[test]
