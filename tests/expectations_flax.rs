@@ -15,13 +15,13 @@
 //! | the same: traced once under `jit` | there is no tracer |
 //! | `test_dropout_rng_override` | `another_rng_takes_the_place_of_the_layers` |
 //! | `test_dropout_arg_override`, `_view`: the call's flag or the layer's | `the_call_alone_says_whether_it_is_training` |
-//! | the same: an error without a rng | `without_a_rng_libtorchs_generator_draws` |
+//! | the same: an error without a rng | no error: libtorch's generator draws, tests/generator.rs |
 //! | a rate that is a tracer; no test of theirs | `p` is a number, checked when the layer is made |
 //! | dropout inside attention and recurrent cells | the crate has neither; `draw_mask` serves them: tests/expectations_keras.rs |
 
 mod common;
 
-use common::{alone, assert_binomial, assert_same_bits, kept, nonzero, FLOAT};
+use common::{assert_binomial, assert_same_bits, kept, nonzero, FLOAT};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::{NoiseShape, Stream, TrueDropout};
@@ -132,18 +132,4 @@ fn the_call_alone_says_whether_it_is_training() {
     let y = layer.forward_t(&x, true);
     assert_binomial(kept(&y), 100.0, 0.5);
     assert_same_bits(&layer.forward_t(&x, false), &x);
-}
-
-#[test]
-fn without_a_rng_libtorchs_generator_draws() {
-    let _alone = alone();
-    let x = Tensor::ones([1, 100], FLOAT);
-    let layer = elements(0.5);
-    let draw = |seed| {
-        tch::manual_seed(seed);
-        layer.forward_t(&x, true)
-    };
-    assert_same_bits(&draw(0), &draw(0));
-    assert_ne!(draw(0), draw(1));
-    assert!(layer.step().is_none());
 }

@@ -49,7 +49,9 @@ fn memory_formats(x: Tensor) -> Vec<Tensor> {
     }
 }
 
+/// `tch` crashes where nothing is recorded.
 fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
+    assert!(y.requires_grad(), "no gradient is recorded");
     Tensor::run_backward(&[y], &[x], false, false).remove(0)
 }
 

@@ -1,4 +1,5 @@
-//! What PyTorch expects of dropout outside `test/nn/test_dropout.py`, asked of ours.
+//! What PyTorch expects of dropout outside `test/nn/test_dropout.py`, asked of ours. Most of it
+//! draws from libtorch's generator, which belongs to the whole process, so that one test runs at a time.
 //!
 //! | theirs | ours, or why not |
 //! | --- | --- |
@@ -27,14 +28,17 @@ fn elements(p: f64) -> TrueDropout {
     TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
 }
 
+/// `tch` crashes where nothing is recorded.
 fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
-    Tensor::run_backward(&[y], &[x], false, false).remove(0)
+    assert!(y.requires_grad(), "no gradient is recorded");
+    Tensor::run_backward(&[y], &[x], true, true).remove(0)
 }
 
 /// Checkpointing: a forward keeps nothing, and is run again when its gradient is asked for. A layer with
 /// a seed goes back to the step it had.
 #[test]
 fn a_recomputed_forward_gives_the_same_gradient() {
+    let _alone = alone();
     let data = nonzero(&[20_000]);
     let phases = || (elements(0.5).seed(1), elements(0.5).seed(2));
     let expected = {
@@ -82,6 +86,7 @@ fn training_draws_whether_or_not_a_gradient_is_recorded() {
 
 #[test]
 fn a_model_traced_in_evaluation_is_the_identity() {
+    let _alone = alone();
     let layer = elements(0.6);
     let mut evaluate = |inputs: &[Tensor]| vec![layer.forward_t(&inputs[0], false)];
     let x = nonzero(&[2, 2]);
@@ -93,6 +98,7 @@ fn a_model_traced_in_evaluation_is_the_identity() {
 /// Along a random direction, in f64, of a function that is not linear in the layer's output.
 #[test]
 fn first_and_second_derivatives_agree_with_differences() {
+    let _alone = alone();
     const STEP: f64 = 1e-5;
     let options = (Kind::Double, Device::Cpu);
     for size in [&[][..], &[5], &[5, 5]] {
@@ -100,7 +106,7 @@ fn first_and_second_derivatives_agree_with_differences() {
             let loss = |x: &Tensor| elements(p).seed(3).forward_t(x, train).sin().sum(Kind::Double);
             let leaf_and_gradient = |x: &Tensor| {
                 let x = x.detach().set_requires_grad(true);
-                let gradient = Tensor::run_backward(&[loss(&x)], &[&x], true, true).remove(0);
+                let gradient = gradient(&loss(&x), &x);
                 (x, gradient)
             };
             let (data, direction) = (Tensor::randn(size, options), Tensor::randn(size, options));
@@ -120,6 +126,7 @@ fn first_and_second_derivatives_agree_with_differences() {
 
 #[test]
 fn all_or_nothing_added_to_the_input() {
+    let _alone = alone();
     let x = Tensor::randn([55], FLOAT);
     assert_same_bits(&(elements(0.0).forward_t(&x, true) + &x), &(&x + &x));
     assert_same_bits(&(elements(1.0).forward_t(&x, true) + &x), &x);
@@ -127,6 +134,7 @@ fn all_or_nothing_added_to_the_input() {
 
 #[test]
 fn half_of_a_thousand_ones_are_kept() {
+    let _alone = alone();
     let y = elements(0.5).forward_t(&Tensor::ones([1000], FLOAT), true);
     assert_binomial(kept(&y), 1000.0, 0.5);
     assert_eq!(y.mean(Kind::Double).double_value(&[]), 2.0 * kept(&y) / 1000.0);
@@ -171,6 +179,7 @@ fn output_and_gradient_drop_the_same_entries() {
 
 #[test]
 fn corner_cases_are_libtorchs_gradients_too() {
+    let _alone = alone();
     for (p, train) in [(0.0, true), (1.0, true), (0.0, false), (1.0, false)] {
         let data = Tensor::randn([5], FLOAT);
         let run = |forward: &dyn Fn(&Tensor) -> Tensor| {
