@@ -21,7 +21,7 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, kept, nonzero, FLOAT};
+use common::{assert_binomial, assert_same_bits, float, kept, nonzero};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::{NoiseShape, Stream, TrueDropout};
@@ -32,7 +32,7 @@ fn elements(rate: f64) -> TrueDropout {
 
 #[test]
 fn two_rngs_differ_in_training_and_agree_in_evaluation() {
-    let x = Tensor::ones([20, 20], FLOAT);
+    let x = Tensor::ones([20, 20], float());
     let (a, b) = (elements(0.5).seed(1), elements(0.5).seed(2));
     assert_ne!(a.forward_t(&x, true), b.forward_t(&x, true));
     assert_same_bits(&a.forward_t(&x, false), &b.forward_t(&x, false));
@@ -40,7 +40,7 @@ fn two_rngs_differ_in_training_and_agree_in_evaluation() {
 
 #[test]
 fn every_rate_keeps_its_share() {
-    let x = Tensor::ones([100, 100], FLOAT);
+    let x = Tensor::ones([100, 100], float());
     for tenths in 1..10 {
         let rate = f64::from(tenths) / 10.0;
         let trials = (0..10).map(|trial| elements(rate).seed(10 * tenths as u64 + trial));
@@ -55,11 +55,11 @@ fn every_rate_keeps_its_share() {
 fn the_limits_of_the_rate_have_a_gradient() {
     for (rate, expected) in [(0.0, 1.0), (1.0, 0.0)] {
         for layer in [elements(rate), elements(rate).seed(3)] {
-            let x = Tensor::ones([20, 20], FLOAT).set_requires_grad(true);
+            let x = Tensor::ones([20, 20], float()).set_requires_grad(true);
             let y = layer.forward_t(&x, true);
-            assert_same_bits(&y.detach(), &Tensor::full([20, 20], expected, FLOAT));
+            assert_same_bits(&y.detach(), &Tensor::full([20, 20], expected, float()));
             y.sum(Kind::Float).backward();
-            assert_same_bits(&x.grad(), &Tensor::full([20, 20], expected, FLOAT));
+            assert_same_bits(&x.grad(), &Tensor::full([20, 20], expected, float()));
         }
     }
 }
@@ -80,7 +80,7 @@ fn broadcast_dims_drop_whole_slices() {
         let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape).seed(0);
         let (mut whole, mut slices) = (0.0, 0.0);
         for _ in 0..20 {
-            let y = layer.forward_t(&Tensor::ones(vec![10; rank], FLOAT), true);
+            let y = layer.forward_t(&Tensor::ones(vec![10; rank], float()), true);
             let sums = y.sum_dim_intlist(broadcast_dims, false, Kind::Float);
             let total = 2.0 * 10f64.powi(broadcast_dims.len() as i32);
             assert_eq!(kept(&sums.eq(total)), kept(&sums), "{broadcast_dims:?}: {sums}");
@@ -93,7 +93,7 @@ fn broadcast_dims_drop_whole_slices() {
 
 #[test]
 fn the_same_rng_given_to_two_layers() {
-    let x = Tensor::ones([20, 20], FLOAT);
+    let x = Tensor::ones([20, 20], float());
     let rng = Stream::new(0);
     let (a, b) = (elements(0.5).stream(rng.clone()), elements(0.5).stream(rng));
     assert_same_bits(&a.forward_t(&x, true), &b.forward_t(&x, true));
@@ -101,7 +101,7 @@ fn the_same_rng_given_to_two_layers() {
 
 #[test]
 fn a_layers_own_rng_and_a_restored_one_go_along() {
-    let x = Tensor::ones([1, 100], FLOAT);
+    let x = Tensor::ones([1, 100], float());
     let layer = elements(0.5).seed(0);
     let mut given = Stream::new(0);
     for count in 0..2 {
@@ -116,7 +116,7 @@ fn a_layers_own_rng_and_a_restored_one_go_along() {
 
 #[test]
 fn another_rng_takes_the_place_of_the_layers() {
-    let x = Tensor::ones([1, 100], FLOAT);
+    let x = Tensor::ones([1, 100], float());
     let (a, b) = (elements(0.5).seed(0), elements(0.5).seed(1));
     let expected = a.forward_t(&x, true);
     assert_ne!(b.forward_t(&x, true), expected);

@@ -27,9 +27,9 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, kept, nonzero, FLOAT};
+use common::{assert_binomial, assert_same_bits, device, float, kept, nonzero};
 use tch::nn::{self, ModuleT};
-use tch::{Device, Tensor};
+use tch::Tensor;
 use tch_dropout::{apply_mask, Error, NoiseShape, TrueDropout};
 
 fn elements(rate: f64) -> TrueDropout {
@@ -42,7 +42,7 @@ fn shared(rate: f64, dimensions: &[i64]) -> TrueDropout {
 
 #[test]
 fn a_layer_is_no_part_of_a_var_store() {
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     let model = nn::seq_t().add(elements(0.2).seed(1));
     assert_eq!(model.forward_t(&nonzero(&[2, 3]), true).size(), [2, 3]);
     assert!(vs.is_empty());
@@ -50,7 +50,7 @@ fn a_layer_is_no_part_of_a_var_store() {
 
 #[test]
 fn ones_become_0_or_2() {
-    let y = elements(0.5).seed(1337).forward_t(&Tensor::ones([20, 500], FLOAT), true);
+    let y = elements(0.5).seed(1337).forward_t(&Tensor::ones([20, 500], float()), true);
     assert_eq!(kept(&y.eq(2)), kept(&y));
     assert_binomial(kept(&y), 10_000.0, 0.5);
 }
@@ -58,7 +58,7 @@ fn ones_become_0_or_2() {
 /// Keras' `(None, 1, None)` and `(20, 1, 10)` are both: shared over dimension 1.
 #[test]
 fn a_noise_shape_with_1_in_the_middle() {
-    let y = shared(0.5, &[1]).forward_t(&Tensor::ones([20, 5, 10], FLOAT), true);
+    let y = shared(0.5, &[1]).forward_t(&Tensor::ones([20, 5, 10], float()), true);
     for step in 1..5 {
         assert_same_bits(&y.select(1, step), &y.select(1, 0));
     }
@@ -108,7 +108,7 @@ fn spatial_dropout_drops_maps_channels_first_or_last() {
         let rank = size.len() as i64;
         let first = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Channels);
         let last = shared(0.5, &(1..rank - 1).collect::<Vec<_>>());
-        let ones = Tensor::ones(&size, FLOAT);
+        let ones = Tensor::ones(&size, float());
         let outputs = [
             first.forward_t(&ones, true),
             last.forward_t(&ones.movedim_int(1, -1), true).movedim_int(-1, 1),
@@ -126,9 +126,9 @@ fn spatial_dropout_drops_maps_channels_first_or_last() {
 
 #[test]
 fn rate_0_is_the_identity_and_a_kept_entry_grows() {
-    let x = Tensor::ones([3, 5], FLOAT);
+    let x = Tensor::ones([3, 5], float());
     assert_same_bits(&elements(0.0).seed(0).forward_t(&x, true), &x);
-    let y = elements(0.8).seed(0).forward_t(&Tensor::ones([300, 500], FLOAT), true);
+    let y = elements(0.8).seed(0).forward_t(&Tensor::ones([300, 500], float()), true);
     assert!((y.max().double_value(&[]) - 5.0).abs() < 1e-5);
     assert_binomial(kept(&y), 150_000.0, 0.2);
 }
@@ -136,7 +136,7 @@ fn rate_0_is_the_identity_and_a_kept_entry_grows() {
 /// Keras' generator is the pair of seed and count, `[1337, 0]`, and a call makes it `[1337, 1]`.
 #[test]
 fn a_seed_counts_its_draws_and_each_differs() {
-    let x = Tensor::ones([10, 40], FLOAT);
+    let x = Tensor::ones([10, 40], float());
     let (first, second) = (elements(0.5).seed(1), elements(0.5).seed(10));
     assert_eq!((first.step(), second.step()), (Some(0), Some(0)));
     let (a, b) = (first.forward_t(&x, true), second.forward_t(&x, true));
@@ -147,7 +147,7 @@ fn a_seed_counts_its_draws_and_each_differs() {
 
 #[test]
 fn a_restored_layer_goes_on_where_it_was_saved() {
-    let x = Tensor::ones([10, 40], FLOAT);
+    let x = Tensor::ones([10, 40], float());
     let layer = elements(0.5).seed(42);
     let _before = [layer.forward_t(&x, true), layer.forward_t(&x, true)];
     let saved = layer.step().unwrap();

@@ -22,9 +22,9 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, kept, nonzero, FLOAT};
+use common::{assert_binomial, assert_same_bits, device, float, kept, nonzero};
 use tch::nn::{self, ModuleT};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::{column_mask, drop_connect, element_mask};
 use tch_dropout::{DropConnectConfig, Dropout, Error, NoiseShape, TrueDropout};
 
@@ -68,7 +68,7 @@ fn the_mean_and_the_memory_format_stay() {
         let together: i64 = size.iter().skip(2).product();
         let groups = size.iter().take(2).product::<i64>() as f64;
         for kind in [Kind::Float, Kind::Double, Kind::BFloat16, Kind::Half] {
-            for data in memory_formats(Tensor::full(size, 1.0 - P, (kind, Device::Cpu))) {
+            for data in memory_formats(Tensor::full(size, 1.0 - P, (kind, device()))) {
                 let leaf = data.detach().set_requires_grad(true);
                 for x in [leaf.shallow_clone(), &leaf + 0] {
                     let y = layer.forward_t(&x, true);
@@ -123,7 +123,7 @@ fn inverse(order: [i64; 4]) -> [i64; 4] {
 
 #[test]
 fn permuted_and_shifted_inputs_keep_their_order_in_memory() {
-    let ones = Tensor::ones([2, 3, 4, 5], FLOAT);
+    let ones = Tensor::ones([2, 3, 4, 5], float());
     for p in [1e-10, 0.3, 0.5, 0.7] {
         let (mut kept_entries, mut entries) = (0.0, 0.0);
         for order in orders() {
@@ -145,7 +145,7 @@ fn permuted_and_shifted_inputs_keep_their_order_in_memory() {
 #[test]
 fn channels_are_dropped_as_a_whole() {
     for size in [&[100, 40, 2][..], &[100, 40, 2, 2], &[100, 40, 2, 2, 2]] {
-        let y = channels(0.5).forward_t(&Tensor::ones(size, FLOAT), true);
+        let y = channels(0.5).forward_t(&Tensor::ones(size, float()), true);
         let counts = y.flatten(2, -1).count_nonzero_dim_intlist([2]);
         let whole = kept(&counts.eq(size[2..].iter().product::<i64>()));
         assert_eq!(kept(&counts), whole);
@@ -183,7 +183,7 @@ fn an_empty_input_has_an_empty_output() {
 
 #[test]
 fn p_outside_0_and_1_is_refused_by_every_layer() {
-    let (x, vs) = (nonzero(&[1, 1]), nn::VarStore::new(Device::Cpu));
+    let (x, vs) = (nonzero(&[1, 1]), nn::VarStore::new(device()));
     for p in [-0.1, 1.1] {
         let config = DropConnectConfig { p, ..Default::default() };
         let errors = [

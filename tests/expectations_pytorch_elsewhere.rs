@@ -19,7 +19,7 @@
 
 mod common;
 
-use common::{alone, assert_binomial, assert_same_bits, kept, nonzero, FLOAT};
+use common::{alone, assert_binomial, assert_same_bits, device, float, kept, nonzero};
 use tch::nn::ModuleT;
 use tch::{CModule, Device, Kind, Tensor};
 use tch_dropout::{NoiseShape, TrueDropout};
@@ -70,7 +70,7 @@ fn training_draws_whether_or_not_a_gradient_is_recorded() {
     let drawn_after = |before: &dyn Fn()| {
         tch::manual_seed(5);
         before();
-        Tensor::rand([4], FLOAT)
+        Tensor::rand([4], float())
     };
     let untouched = drawn_after(&|| ());
     let forward = |requires_grad, train| {
@@ -100,7 +100,7 @@ fn a_model_traced_in_evaluation_is_the_identity() {
 fn first_and_second_derivatives_agree_with_differences() {
     let _alone = alone();
     const STEP: f64 = 1e-5;
-    let options = (Kind::Double, Device::Cpu);
+    let options = (Kind::Double, device());
     for size in [&[][..], &[5], &[5, 5]] {
         for (p, train) in [(0.0, true), (0.5, true), (1.0, true), (0.5, false)] {
             let loss = |x: &Tensor| elements(p).seed(3).forward_t(x, train).sin().sum(Kind::Double);
@@ -127,7 +127,7 @@ fn first_and_second_derivatives_agree_with_differences() {
 #[test]
 fn all_or_nothing_added_to_the_input() {
     let _alone = alone();
-    let x = Tensor::randn([55], FLOAT);
+    let x = Tensor::randn([55], float());
     assert_same_bits(&(elements(0.0).forward_t(&x, true) + &x), &(&x + &x));
     assert_same_bits(&(elements(1.0).forward_t(&x, true) + &x), &x);
 }
@@ -135,7 +135,7 @@ fn all_or_nothing_added_to_the_input() {
 #[test]
 fn half_of_a_thousand_ones_are_kept() {
     let _alone = alone();
-    let y = elements(0.5).forward_t(&Tensor::ones([1000], FLOAT), true);
+    let y = elements(0.5).forward_t(&Tensor::ones([1000], float()), true);
     assert_binomial(kept(&y), 1000.0, 0.5);
     assert_eq!(y.mean(Kind::Double).double_value(&[]), 2.0 * kept(&y) / 1000.0);
 }
@@ -143,7 +143,7 @@ fn half_of_a_thousand_ones_are_kept() {
 #[test]
 fn one_seed_three_forwards_twice() {
     let _alone = alone();
-    let x = Tensor::ones([1024], FLOAT);
+    let x = Tensor::ones([1024], float());
     let layer = elements(0.55);
     let three = || {
         tch::manual_seed(1234);
@@ -159,7 +159,8 @@ fn one_seed_three_forwards_twice() {
 fn output_and_gradient_drop_the_same_entries() {
     let _alone = alone();
     let (n, p) = (100_000, 0.33);
-    let (x, weight) = (Tensor::ones([n], FLOAT), Tensor::ones([n], FLOAT).set_requires_grad(true));
+    let (x, weight) =
+        (Tensor::ones([n], float()), Tensor::ones([n], float()).set_requires_grad(true));
     let run = |train| {
         tch::manual_seed(1234);
         let y = elements(p).forward_t(&(&x * &weight), train);
@@ -181,7 +182,7 @@ fn output_and_gradient_drop_the_same_entries() {
 fn corner_cases_are_libtorchs_gradients_too() {
     let _alone = alone();
     for (p, train) in [(0.0, true), (1.0, true), (0.0, false), (1.0, false)] {
-        let data = Tensor::randn([5], FLOAT);
+        let data = Tensor::randn([5], float());
         let run = |forward: &dyn Fn(&Tensor) -> Tensor| {
             let x = data.detach().set_requires_grad(true);
             let y = forward(&x);
