@@ -89,8 +89,8 @@ fn each_fault_is_one_line_and_built_in_digits_stand_in() {
         &[
             (status(404), "http status: 404"),
             (status(500), "http status: 500"),
-            (wrong(b"not a digit"), another),
-            (wrong(b""), another),
+            (wrong(b"not a digit"), "what came is of no use: it is not compressed"),
+            (wrong(b""), "what came is of no use: it is not compressed"),
             (wrong(&gzip(b"not a digit")), another),
             (wrong(&gzip(b"not a digit")[..20]), "what came is of no use: it is damaged: "),
             (wrong(&bomb), another),
@@ -130,6 +130,17 @@ fn after_a_fault_the_next_mirror_helps() {
         assert_eq!(lines, usize::from(is_tried && !is_right), "{start}\n{text}");
     }
     assert!(text.contains("MNIST: 60000 training and 10000 test images"));
+    assert_is_mnist(directory.path(), &mnist);
+}
+
+/// A client may decode what is called encoded, and then has plain files in place of the compressed ones.
+#[test]
+fn a_server_that_calls_the_files_encoded_does_no_harm() {
+    let Some(mnist) = mnist_directory() else { return };
+    let directory = empty_directory();
+    let mirrors = [calls_it_encoded(&mnist), good(&mnist)].map(serve);
+    let output = download(directory.path(), &mirrors);
+    assert!(output.status.success(), "{}", stderr(&output));
     assert_is_mnist(directory.path(), &mnist);
 }
 

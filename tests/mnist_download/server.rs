@@ -62,6 +62,17 @@ pub fn good_for_two(directory: &Path) -> Answer {
     })
 }
 
+/// The same, with a header that says that gzip is the encoding of a file that is not.
+pub fn calls_it_encoded(directory: &Path) -> Answer {
+    let directory = directory.to_owned();
+    Arc::new(move |name, stream| {
+        let body = fs::read(directory.join(name))?;
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n")?;
+        write!(stream, "Content-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+        stream.write_all(&body)
+    })
+}
+
 /// Gives something else in place of each file.
 pub fn wrong(body: &[u8]) -> Answer {
     let body = body.to_owned();

@@ -13,6 +13,7 @@ use anyhow::{anyhow, bail, ensure, Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::directory::{find, Files, Found, Known, MNIST};
+use super::idx::GZIP;
 
 const MIRRORS: &str = "https://ossci-datasets.s3.amazonaws.com/mnist/ \
                        https://storage.googleapis.com/cvdf-datasets/mnist/";
@@ -97,10 +98,17 @@ fn fetch(url: &str, known: &Known) -> Result<Vec<u8>> {
     bar.wrap_read(body).read_to_end(&mut bytes).map_err(|error| in_words(error.into()))?;
     bar.finish();
     ensure!(bytes.len() as u64 <= MOST_BYTES, "more came than MNIST has");
-    known.check(&bytes[..]).context("what came is of no use")?;
+    check(&bytes, known).context("what came is of no use")?;
     Ok(bytes)
 }
 
+/// It will be named `.gz`, so it has to be compressed; some servers have it decoded on the way.
+fn check(bytes: &[u8], known: &Known) -> Result<()> {
+    ensure!(bytes.starts_with(&GZIP), "it is not compressed");
+    known.check(bytes)
+}
+
+/// An error for whoever waits.
 fn in_words(error: ureq::Error) -> anyhow::Error {
     match error {
         ureq::Error::Timeout(ureq::Timeout::Global) => {

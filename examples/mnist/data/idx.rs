@@ -21,6 +21,9 @@ use flate2::bufread::MultiGzDecoder;
 /// Height and width of the images that the model takes.
 pub const SIDE: usize = 28;
 
+/// How gzip files start.
+pub const GZIP: [u8; 2] = [0x1F, 0x8B];
+
 /// A bound on what a few kilobytes of gzip may grow to; MNIST has 47 MB.
 const MOST_BYTES: usize = 1 << 30;
 
@@ -61,7 +64,6 @@ fn not_good(name: &Path) -> String {
 
 /// A file's content.
 pub fn content<'a>(file: &'a mut impl BufRead) -> io::Result<Box<dyn Read + 'a>> {
-    const GZIP: [u8; 2] = [0x1F, 0x8B];
     let is_gzip = file.fill_buf()?.starts_with(&GZIP);
     Ok(if is_gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
