@@ -74,7 +74,8 @@ fn assert_lines(faults: &[(Answer, &str)], timeout: &str) {
         let start = format!("{mirror}/train-images-idx3-ubyte.gz: {words}");
         assert!(line.starts_with(&start), "{start:?} should be in\n{text}");
     }
-    let note = "NOTE: MNIST could not be downloaded from any mirror; training on built-in digits, not on MNIST.";
+    let note = "NOTE: MNIST could not be downloaded from any mirror; training on built-in digits, \
+                not on MNIST.";
     assert_eq!(lines.next(), Some(note));
     assert!(lines.next().unwrap_or_default().starts_with("built-in digits: 10000 training"));
     assert!(files(&directory.path().join("data/mnist")).is_empty());
@@ -133,7 +134,7 @@ fn after_a_fault_the_next_mirror_helps() {
     assert_is_mnist(directory.path(), &mnist);
 }
 
-/// A client may decode what is called encoded, and then has plain files in place of the compressed ones.
+/// A client may decode what is called encoded, and then has plain files in place of compressed ones.
 #[test]
 fn a_server_that_calls_the_files_encoded_does_no_harm() {
     let Some(mnist) = mnist_directory() else { return };
