@@ -7,6 +7,8 @@ mod disk;
 #[cfg(unix)]
 mod interrupted;
 mod server;
+#[cfg(target_os = "linux")]
+mod terminal;
 
 use std::fs;
 use std::path::Path;

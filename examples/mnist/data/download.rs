@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::directory::{find, Files, Found, Known, MNIST};
 use super::idx::GZIP;
@@ -96,7 +96,6 @@ fn fetch(url: &str, known: &Known) -> Result<Vec<u8>> {
     let body = response.into_body().into_reader().take(MOST_BYTES + 1);
     let mut bytes = Vec::new();
     bar.wrap_read(body).read_to_end(&mut bytes).map_err(|error| in_words(error.into()))?;
-    bar.finish();
     ensure!(bytes.len() as u64 <= MOST_BYTES, "more came than MNIST has");
     check(&bytes, known).context("what came is of no use")?;
     Ok(bytes)
@@ -127,7 +126,10 @@ fn timeout() -> Duration {
 }
 
 fn progress(known: &Known, bytes: Option<u64>) -> ProgressBar {
-    let bar = ProgressBar::new(bytes.unwrap_or(0)).with_message(known.name);
+    // Whatever ends the download, the next line has a line of its own.
+    let bar = ProgressBar::new(bytes.unwrap_or(0))
+        .with_message(known.name)
+        .with_finish(ProgressFinish::AndClear);
     if bar.is_hidden() {
         eprintln!("Downloading {} ...", known.name);
     }
