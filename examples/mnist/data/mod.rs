@@ -30,6 +30,7 @@ pub const DEFAULT_DIRECTORY: &str = "data/mnist";
 /// built-in digits stand in, but not for a directory that the user named.
 pub fn load(directory: Option<&Path>, device: Device) -> Result<Dataset> {
     let path = directory.unwrap_or(Path::new(DEFAULT_DIRECTORY));
+    download::sweep(path);
     match directory::find(path)? {
         directory::Found::Files(files) => files.load(device),
         directory::Found::Nothing => match download::mnist(path) {
