@@ -187,10 +187,10 @@ impl DropConnect {
             self.noise.draw_sized(ws, &[&[fold], &weight_size[..]].concat(), self.scaling)?;
         let weights = ws.f_mul(&mask)?.f_transpose(1, 2)?;
         let rows = x.f_reshape([fold, -1, size[size.len() - 1]])?;
-        let y = match bs {
-            Some(bias) => bias.f_baddbmm(&rows, &weights, 1, 1)?,
-            None => rows.f_bmm(&weights)?,
-        };
+        let mut y = rows.f_bmm(&weights)?;
+        if let Some(bias) = bs {
+            y = y.f_add(bias)?;
+        }
         if let Some(last) = size.last_mut() {
             *last = weight_size[0];
         }
