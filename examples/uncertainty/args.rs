@@ -27,7 +27,7 @@ pub struct Args {
     pub synthetic: bool,
 
     /// Which digit to turn: the first of its class among the test images
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i64).range(0..10))]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i64).range(0..10))]
     pub digit: i64,
 
     /// Forwards with dropout

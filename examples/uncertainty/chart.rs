@@ -10,15 +10,15 @@ use tch::Tensor;
 use crate::curves::{Class, Curves};
 use crate::digit;
 
-const SIZE: (u32, u32) = (880, 590);
+const SIZE: (u32, u32) = (880, 600);
 /// The axes' ends, in pixels. The digits stand above their angles.
-const LEFT: i32 = 62;
+const LEFT: i32 = 50;
 const RIGHT: i32 = 842;
 const DIGITS: i32 = 44;
 const PIXEL: f64 = 2.0;
 /// Top and bottom of each chart.
 const PROBABILITIES: (i32, i32) = (138, 388);
-const NATS: (i32, i32) = (440, 540);
+const NATS: (i32, i32) = (446, 546);
 /// Angles from one digit that is shown to the next.
 const EVERY: usize = 3;
 
@@ -52,7 +52,6 @@ pub fn draw(curves: &Curves, turned: &Tensor, digit: i64) -> Result<String> {
         )?;
         draw_probabilities(&picture, curves)?;
         draw_nats(&picture, curves)?;
-        write(&picture, "degrees", 16, (LEFT + RIGHT) / 2 - 26, SIZE.1 as i32 - 14)?;
         picture.present()?;
     }
     // Plotters would write an element per pixel.
@@ -63,94 +62,100 @@ pub fn draw(curves: &Curves, turned: &Tensor, digit: i64) -> Result<String> {
 
 fn digits(curves: &Curves, turned: &Tensor) -> Result<String> {
     let half = PIXEL * digit::SIDE as f64 / 2.0;
-    let degree = f64::from(RIGHT - LEFT) / (curves.angles.last().unwrap_or(&1.0));
+    let angle = f64::from(RIGHT - LEFT) / (curves.angles.len() - 1) as f64;
     (0..curves.angles.len())
         .step_by(EVERY)
-        .map(|place| {
-            let x = f64::from(LEFT) + curves.angles[place] * degree - half;
-            digit::svg(&turned.get(place as i64), x.round(), f64::from(DIGITS), PIXEL)
+        .map(|i| {
+            let x = f64::from(LEFT) + i as f64 * angle - half;
+            digit::svg(&turned.get(i as i64), x.round(), f64::from(DIGITS), PIXEL)
         })
         .collect()
 }
 
 fn draw_probabilities(picture: &Picture, curves: &Curves) -> Result<()> {
-    let mut chart = axes(picture, PROBABILITIES, 1.0, "probability")?;
+    let mut chart = axes(picture, curves, PROBABILITIES, 1.0)?;
     let notable: Vec<_> = curves.notable().into_iter().zip(COLOURS).collect();
     for class in 0..curves.classes.len() {
         if !notable.iter().any(|(other, _)| *other == class) {
-            line(&mut chart, &curves.angles, &curves.classes[class].mean, GREY)?;
+            line(&mut chart, &curves.classes[class].mean, GREY)?;
         }
     }
     for &(class, colour) in &notable {
-        band(&mut chart, &curves.angles, &curves.classes[class], colour)?;
+        band(&mut chart, &curves.classes[class], colour)?;
     }
     let legend_y = PROBABILITIES.0 - 18;
-    let mut x = LEFT;
+    write(picture, "probability of class", 16, LEFT, legend_y)?;
+    let mut x = LEFT + 150;
     for &(class, colour) in &notable {
-        line(&mut chart, &curves.angles, &curves.classes[class].mean, colour)?;
+        line(&mut chart, &curves.classes[class].mean, colour)?;
         x = legend(picture, &class.to_string(), colour, x, legend_y)? + 20;
     }
-    x = legend(picture, "others", GREY, x, legend_y)? + 40;
-    let text = format!("line: mean of {} passes; band: ± 1 standard deviation", curves.passes);
+    x = legend(picture, "others", GREY, x, legend_y)? + 24;
+    let text = format!("line: mean of {} passes; band: ± standard deviation", curves.passes);
     write(picture, &text, 16, x, legend_y)
 }
 
 fn draw_nats(picture: &Picture, curves: &Curves) -> Result<()> {
     let highest = (curves.classes.len() as f64).ln();
-    let mut chart = axes(picture, NATS, highest, "nats")?;
-    line(&mut chart, &curves.angles, &curves.entropy, INK)?;
-    line(&mut chart, &curves.angles, &curves.information, COLOURS[1])?;
+    let mut chart = axes(picture, curves, NATS, highest)?;
+    line(&mut chart, &curves.entropy, INK)?;
+    line(&mut chart, &curves.information, COLOURS[1])?;
     let y = NATS.0 - 18;
-    let x = legend(picture, "entropy: all the uncertainty", INK, LEFT, y)? + 70;
+    let x = legend(picture, "entropy in nats: all the uncertainty", INK, LEFT, y)? + 70;
     legend(picture, "mutual information: the model's share of it", COLOURS[1], x + 60, y)?;
     Ok(())
 }
 
-/// A chart over the angles between two heights of the picture.
+/// A chart between two heights of the picture. Its x axis counts the digits that are shown, as plotters
+/// would not put its numbers beneath them otherwise.
 fn axes<'a, 'b>(
     picture: &'a Picture<'b>,
+    curves: &Curves,
     (top, bottom): (i32, i32),
     highest: f64,
-    name: &str,
 ) -> Result<Chart<'a, 'b>> {
     const BELOW: i32 = 24;
     let area = picture.clone().shrink((0, top), (RIGHT as u32, (bottom + BELOW - top) as u32));
+    let shown = (curves.angles.len() - 1) / EVERY;
+    let end = curves.angles[shown * EVERY];
     let mut chart = ChartBuilder::on(&area)
         .set_label_area_size(LabelAreaPosition::Left, LEFT)
         .set_label_area_size(LabelAreaPosition::Bottom, BELOW)
-        .build_cartesian_2d(0.0..180.0, 0.0..highest)?;
-    let text = TextStyle::from(("sans-serif", 16)).color(&INK);
+        .build_cartesian_2d(0.0..shown as f64, 0.0..highest)?;
     chart
         .configure_mesh()
-        .x_labels(13)
+        .x_labels(shown + 1)
         .y_labels(5)
         .max_light_lines(0)
         .bold_line_style(GREY.mix(0.4))
         .axis_style(INK)
-        .label_style(text.clone())
-        .x_label_formatter(&|angle| format!("{angle:.0}"))
+        .label_style(TextStyle::from(("sans-serif", 16)).color(&INK))
+        .x_label_formatter(&|place| format!("{:.0}°", place * end / shown as f64))
         .y_label_formatter(&|y| format!("{y:.1}"))
-        .y_desc(name)
-        .axis_desc_style(text)
         .draw()?;
     Ok(chart)
 }
 
-fn line(chart: &mut Chart, angles: &[f64], values: &[f64], colour: RGBColor) -> Result<()> {
-    let points = angles.iter().copied().zip(values.iter().copied());
+fn line(chart: &mut Chart, values: &[f64], colour: RGBColor) -> Result<()> {
+    let points = values.iter().enumerate().map(|(i, &value)| (x_of(i), value));
     chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
     Ok(())
 }
 
 /// A standard deviation to each side, as far as probabilities go.
-fn band(chart: &mut Chart, angles: &[f64], class: &Class, colour: RGBColor) -> Result<()> {
+fn band(chart: &mut Chart, class: &Class, colour: RGBColor) -> Result<()> {
     let edge = |sign: f64| {
         let at = move |i: usize| (class.mean[i] + sign * class.deviation[i]).clamp(0.0, 1.0);
-        (0..angles.len()).map(move |i| (angles[i], at(i)))
+        (0..class.mean.len()).map(move |i| (x_of(i), at(i)))
     };
     let outline: Vec<_> = edge(1.0).chain(edge(-1.0).rev()).collect();
     chart.draw_series([Polygon::new(outline, colour.mix(0.18))])?;
     Ok(())
+}
+
+/// Where the i-th angle is on the x axis.
+fn x_of(i: usize) -> f64 {
+    i as f64 / EVERY as f64
 }
 
 /// A stroke and a name; returns where the name ends, roughly.
