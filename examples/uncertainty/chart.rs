@@ -10,10 +10,11 @@ use tch::Tensor;
 use crate::curves::{Class, Curves};
 use crate::digit;
 
-const SIZE: (u32, u32) = (880, 600);
+const SIZE: (u32, u32) = (880, 580);
 /// The axes' ends, in pixels. The digits stand above their angles.
 const LEFT: i32 = 50;
 const RIGHT: i32 = 842;
+const TITLE: i32 = 20;
 const DIGITS: i32 = 44;
 const PIXEL: f64 = 2.0;
 /// Top and bottom of each chart.
@@ -25,13 +26,14 @@ const EVERY: usize = 3;
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GREY: RGBColor = RGBColor(165, 165, 165);
 /// Okabe and Ito's, which the colour-blind tell apart, but for those that are pale on white.
-const COLOURS: [RGBColor; 6] = [
+const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(150, 105, 0),
     RGBColor(86, 180, 233),
+    RGBColor(110, 60, 150),
 ];
 
 type Picture<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -48,7 +50,7 @@ pub fn draw(curves: &Curves, turned: &Tensor, digit: i64) -> Result<String> {
             &format!("A {digit} is turned, and the network becomes unsure"),
             22,
             LEFT,
-            20,
+            TITLE,
         )?;
         draw_probabilities(&picture, curves)?;
         draw_nats(&picture, curves)?;
@@ -90,9 +92,9 @@ fn draw_probabilities(picture: &Picture, curves: &Curves) -> Result<()> {
         line(&mut chart, &curves.classes[class].mean, colour)?;
         x = legend(picture, &class.to_string(), colour, x, legend_y)? + 20;
     }
-    x = legend(picture, "others", GREY, x, legend_y)? + 24;
+    legend(picture, "others", GREY, x, legend_y)?;
     let text = format!("line: mean of {} passes; band: ± standard deviation", curves.passes);
-    write(picture, &text, 16, x, legend_y)
+    write(picture, &text, 16, 542, TITLE)
 }
 
 fn draw_nats(picture: &Picture, curves: &Curves) -> Result<()> {

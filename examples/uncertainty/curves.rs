@@ -5,7 +5,7 @@ use tch::Tensor;
 use tch_dropout::Prediction;
 
 /// A class that never gets this probable is one of the others.
-const NOTABLE: f64 = 0.1;
+const NOTABLE: f64 = 0.2;
 
 pub struct Curves {
     pub angles: Vec<f64>,
