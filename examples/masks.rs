@@ -36,7 +36,7 @@ const BETWEEN_CHANNELS: i32 = 4;
 const BETWEEN_PANELS: i32 = 30;
 const MARGIN: i32 = 28;
 const GRID_TOP: i32 = 62;
-const PICTURE: (u32, u32) = (884, 212);
+const PICTURE: (u32, u32) = (904, 212);
 
 const KEPT: RGBColor = RGBColor(0, 114, 178);
 const DROPPED: RGBColor = RGBColor(222, 222, 222);
@@ -145,7 +145,7 @@ fn draw_cell(picture: &Picture, (x, y): (i32, i32), kept: bool) -> Result<()> {
 fn draw_legend(picture: &Picture) -> Result<()> {
     let y = GRID_TOP + SIZE[0] as i32 * CELL + 20;
     write(picture, "rows: samples N; columns: channels C of L places each", 17, INK, (361, y))?;
-    write(picture, "rows: outputs; columns: inputs", 17, INK, (768, y))?;
+    write(picture, "rows: outputs; columns: inputs", 17, INK, (789, y))?;
     for (x, kept, name) in [(350, true, "kept"), (422, false, "dropped, p = 0.5")] {
         draw_cell(picture, (x, y + 21), kept)?;
         let beside = Pos::new(HPos::Left, VPos::Center);

@@ -195,25 +195,26 @@ impl MonteCarlo {
     where
         F: Fn(&Tensor, bool) -> Tensor,
     {
+        let rows = batch.size()[0];
+        let copies = match self.fold {
+            1 => batch.shallow_clone(),
+            fold => Tensor::f_cat(&vec![batch; fold as usize], 0)?,
+        };
         let mut passes = Accumulator::default();
         for start in (0..self.passes).step_by(self.fold as usize) {
             let fold = self.fold.min(self.passes - start);
-            passes.push(self.run(model, batch, fold)?)?;
+            passes.push(self.run(model, &copies.f_narrow(0, 0, fold * rows)?, fold)?)?;
         }
         passes.finish()
     }
 
-    /// The logits `[fold, N, K]` of so many passes.
-    fn run<F>(&self, model: &F, batch: &Tensor, fold: i64) -> Result<Tensor>
+    /// The logits `[fold, N, K]` of so many passes, from as many copies of the batch.
+    fn run<F>(&self, model: &F, copies: &Tensor, fold: i64) -> Result<Tensor>
     where
         F: Fn(&Tensor, bool) -> Tensor,
     {
-        let rows = batch.size()[0];
-        let copies = match fold {
-            1 => batch.shallow_clone(),
-            _ => Tensor::f_cat(&vec![batch; fold as usize], 0)?,
-        };
-        let (logits, drew) = ambient::run(fold, rows, || model(&copies, self.train));
+        let rows = copies.size()[0] / fold;
+        let (logits, drew) = ambient::run(fold, rows, || model(copies, self.train));
         if !drew && !self.train {
             return Err(Error::NothingDrawn);
         }

@@ -109,14 +109,15 @@ fn the_mean_approaches_the_exact_expectation() {
     let weight =
         Tensor::from_slice(&[2f32, -1.0, 0.0, -2.0, 3.0, 1.0, 1.0, -2.0, 2.0, 0.0, 1.0, -3.0]);
     let weight = weight.reshape([columns, classes]);
-    let (mut mean, mut square) = (Tensor::zeros([2, classes], FLOAT), Tensor::from(0.0));
+    let zeros = || Tensor::zeros([2, classes], (Kind::Double, Device::Cpu));
+    let (mut mean, mut square) = (zeros(), zeros());
     for bits in 0..1 << columns {
         let kept: Vec<f64> = (0..columns).map(|c| f64::from(bits >> c & 1)).collect();
         let chance: f64 = kept.iter().map(|k| if *k == 1.0 { 1.0 - p } else { p }).product();
         let masked = &x * Tensor::from_slice(&kept) / (1.0 - p);
         let out = masked.matmul(&weight.to_kind(Kind::Double)).softmax(-1, Kind::Double);
-        mean = mean + &out * chance;
-        square = square + out.square() * chance;
+        mean += &out * chance;
+        square += out.square() * chance;
     }
     let variance = square - mean.square();
     let bound = ((2.0 * 12.0 / 1e-7f64).ln() / (2.0 * PASSES as f64)).sqrt();

@@ -45,13 +45,10 @@ pub fn draw(curves: &Curves, turned: &Tensor, digit: i64) -> Result<String> {
     {
         let picture = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         picture.fill(&WHITE)?; // Legible on a dark page too.
-        write(
-            &picture,
-            &format!("A {digit} is turned, and the network becomes unsure"),
-            22,
-            LEFT,
-            TITLE,
-        )?;
+        let title = format!("A {digit} is turned, and the network becomes unsure");
+        write(&picture, &title, 22, (LEFT, TITLE), HPos::Left)?;
+        let what = format!("mean of {} passes ± standard deviation", curves.passes);
+        write(&picture, &what, 16, (RIGHT, TITLE), HPos::Right)?;
         draw_probabilities(&picture, curves)?;
         draw_nats(&picture, curves)?;
         picture.present()?;
@@ -86,15 +83,14 @@ fn draw_probabilities(picture: &Picture, curves: &Curves) -> Result<()> {
         band(&mut chart, &curves.classes[class], colour)?;
     }
     let legend_y = PROBABILITIES.0 - 18;
-    write(picture, "probability of class", 16, LEFT, legend_y)?;
+    write(picture, "probability of class", 16, (LEFT, legend_y), HPos::Left)?;
     let mut x = LEFT + 150;
     for &(class, colour) in &notable {
         line(&mut chart, &curves.classes[class].mean, colour)?;
         x = legend(picture, &class.to_string(), colour, x, legend_y)? + 20;
     }
     legend(picture, "others", GREY, x, legend_y)?;
-    let text = format!("line: mean of {} passes; band: ± standard deviation", curves.passes);
-    write(picture, &text, 16, 542, TITLE)
+    Ok(())
 }
 
 fn draw_nats(picture: &Picture, curves: &Curves) -> Result<()> {
@@ -163,14 +159,14 @@ fn x_of(i: usize) -> f64 {
 /// A stroke and a name; returns where the name ends, roughly.
 fn legend(picture: &Picture, name: &str, colour: RGBColor, x: i32, y: i32) -> Result<i32> {
     picture.draw(&PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(3)))?;
-    write(picture, name, 16, x + 26, y)?;
+    write(picture, name, 16, (x + 26, y), HPos::Left)?;
     Ok(x + 26 + 7 * name.len() as i32)
 }
 
-/// Writes a line from `x` on, centred at `y`.
-fn write(picture: &Picture, text: &str, size: u32, x: i32, y: i32) -> Result<()> {
-    let beside = Pos::new(HPos::Left, VPos::Center);
-    let style = TextStyle::from(("sans-serif", size)).color(&INK).pos(beside);
-    picture.draw(&Text::new(text.to_owned(), (x, y), style))?;
+/// Writes a line that begins or ends at a point, centred upon its height.
+fn write(picture: &Picture, text: &str, size: u32, at: (i32, i32), side: HPos) -> Result<()> {
+    let anchor = Pos::new(side, VPos::Center);
+    let style = TextStyle::from(("sans-serif", size)).color(&INK).pos(anchor);
+    picture.draw(&Text::new(text.to_owned(), at, style))?;
     Ok(())
 }
