@@ -88,7 +88,7 @@ pub enum Error {
     },
 
     /// An input of Monte Carlo dropout that has no rows, or no entries in them.
-    #[error("Monte Carlo dropout needs at least one row in dimension 0, got shape {0:?}")]
+    #[error("Monte Carlo dropout needs at least one row that is not empty, got shape {0:?}")]
     NoRows(Vec<i64>),
 
     /// An output of a model that is not a row of logits for each row of its input.
