@@ -4,13 +4,18 @@ mod common;
 
 use std::cell::{Cell, RefCell};
 
-use common::{assert_same_bits, nonzero, FLOAT};
+use common::{assert_same_bits, device, float, nonzero};
 use tch::nn::{self, Module, ModuleT};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::{monte_carlo, Error, MonteCarlo, NoiseShape, Prediction, TrueDropout};
 
 fn elements() -> TrueDropout {
     TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements)
+}
+
+/// On the device of the tests.
+fn here<T: tch::kind::Element>(values: &[T]) -> Tensor {
+    Tensor::from_slice(values).to_device(device())
 }
 
 #[track_caller]
@@ -23,11 +28,11 @@ fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64) {
 fn passes_of<const N: usize>(passes: [&[f64]; N], classes: i64) -> Prediction {
     let next = Cell::new(0);
     let model = |x: &Tensor, _| {
-        let logits = Tensor::from_slice(passes[next.replace(next.get() + 1)]).log();
+        let logits = here(passes[next.replace(next.get() + 1)]).log();
         logits.reshape([x.size()[0], classes])
     };
     let rows = passes[0].len() as i64 / classes;
-    let x = Tensor::ones([rows, 1], FLOAT);
+    let x = Tensor::ones([rows, 1], float());
     MonteCarlo::new(N as i64).unwrap().train(true).predict(model, &x).unwrap()
 }
 
@@ -37,7 +42,7 @@ fn entropies_are_those_computed_by_hand() {
     let found = passes_of([&[0.9, 0.1, 1.0, 0.0, 0.3, 0.7], &[0.5, 0.5, 0.0, 1.0, 0.3, 0.7]], 2);
     let ln2 = std::f64::consts::LN_2;
     let h = |p: f64| -p * p.ln() - (1.0 - p) * (1.0 - p).ln();
-    let tensor = |values: &[f64]| Tensor::from_slice(values);
+    let tensor = |values: &[f64]| here(values);
     assert_eq!(found.passes, 2);
     assert_close(&found.mean, &tensor(&[0.7, 0.3, 0.5, 0.5, 0.3, 0.7]).reshape([3, 2]), 1e-15);
     assert_close(&found.entropy, &tensor(&[0.6108643020548935, ln2, h(0.3)]), 1e-15);
@@ -53,9 +58,9 @@ fn entropies_are_those_computed_by_hand() {
 fn huge_logits_are_neither_nan_nor_unsure() {
     let model = |x: &Tensor, _: bool| x.shallow_clone();
     for big in [1e4, 1e30, f64::INFINITY] {
-        let x = Tensor::from_slice(&[0.0, -big]).reshape([1, 2]);
+        let x = here(&[0.0, -big]).reshape([1, 2]);
         let found = MonteCarlo::new(3).unwrap().train(true).predict(model, &x).unwrap();
-        assert_eq!(found.mean, Tensor::from_slice(&[1.0, 0.0]).reshape([1, 2]));
+        assert_eq!(found.mean, here(&[1.0, 0.0]).reshape([1, 2]));
         assert_eq!(found.entropy.double_value(&[0]), 0.0);
         assert_eq!(found.variance.abs().max().double_value(&[]), 0.0);
     }
@@ -101,16 +106,15 @@ fn what_is_merged_is_what_all_passes_give_at_once() {
 fn the_mean_approaches_the_exact_expectation() {
     const PASSES: i64 = 20_000;
     let (p, columns, classes) = (0.3, 4, 3);
-    let x = Tensor::from_slice(&[1f32, 0.5, 2.0, 1.5, 0.3, 1.0, 0.8, 0.2]).reshape([2, columns]);
-    let weight =
-        Tensor::from_slice(&[2f32, -1.0, 0.0, -2.0, 3.0, 1.0, 1.0, -2.0, 2.0, 0.0, 1.0, -3.0]);
+    let x = here(&[1f32, 0.5, 2.0, 1.5, 0.3, 1.0, 0.8, 0.2]).reshape([2, columns]);
+    let weight = here(&[2f32, -1.0, 0.0, -2.0, 3.0, 1.0, 1.0, -2.0, 2.0, 0.0, 1.0, -3.0]);
     let weight = weight.reshape([columns, classes]);
-    let zeros = || Tensor::zeros([2, classes], (Kind::Double, Device::Cpu));
+    let zeros = || Tensor::zeros([2, classes], (Kind::Double, device()));
     let (mut mean, mut square) = (zeros(), zeros());
     for bits in 0..1 << columns {
         let kept: Vec<f64> = (0..columns).map(|c| f64::from(bits >> c & 1)).collect();
         let chance: f64 = kept.iter().map(|k| if *k == 1.0 { 1.0 - p } else { p }).product();
-        let masked = &x * Tensor::from_slice(&kept) / (1.0 - p);
+        let masked = &x * here(&kept) / (1.0 - p);
         let out = masked.matmul(&weight.to_kind(Kind::Double)).softmax(-1, Kind::Double);
         mean += &out * chance;
         square += out.square() * chance;
@@ -137,14 +141,14 @@ fn any_kind_of_logits_and_of_input() {
         assert_eq!(found.mean.kind(), Kind::Double);
         assert_close(
             &found.mean.sum_dim_intlist(-1, false, None),
-            &Tensor::ones([3], FLOAT),
+            &Tensor::ones([3], float()),
             1e-14,
         );
     }
     // Token numbers through an embedding.
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     let (embedding, layer) = (nn::embedding(vs.root(), 10, 4, Default::default()), elements());
-    let tokens = Tensor::randint(10, [5, 7], (Kind::Int64, Device::Cpu));
+    let tokens = Tensor::randint(10, [5, 7], (Kind::Int64, device()));
     let model = |x: &Tensor, train| {
         let words = layer.forward_t(&embedding.forward(x), train);
         words.mean_dim([1i64].as_slice(), false, None)
@@ -188,7 +192,7 @@ fn mistakes_are_told() {
         let expected = format!(
             "Monte Carlo dropout needs at least one row that is not empty, got shape {size:?}"
         );
-        assert_eq!(text(monte_carlo(model, &Tensor::zeros(size, FLOAT), 2)), expected);
+        assert_eq!(text(monte_carlo(model, &Tensor::zeros(size, float()), 2)), expected);
     }
     let shapes: [(&dyn Fn(Tensor) -> Tensor, &str); 5] = [
         (&|y| y.narrow(1, 0, 1), "Float of shape [4, 1]"),

@@ -5,7 +5,7 @@ mod common;
 
 use std::cell::RefCell;
 
-use common::{nonzero, FLOAT};
+use common::{device, float, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{drop_connect, DropConnectConfig, Dropout, MonteCarlo, NoiseShape};
@@ -100,7 +100,7 @@ fn of_every_noise_shape() {
         (shared(&[-1]), &[2, 2, 2]),
         (shared(&[0, 1]), &[3, 2]),
     ] {
-        let x = Tensor::ones(size, FLOAT);
+        let x = Tensor::ones(size, float());
         let groups = groups(&shape, size);
         for fold in [1, FOLD] {
             let layer = Dropout::new(P).unwrap().noise_shape(shape.clone());
@@ -113,11 +113,11 @@ fn of_every_noise_shape() {
 /// Rows of the identity show the weight's mask; each row twice, as a batch shares the mask.
 #[test]
 fn of_drop_connect() {
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     let linear = nn::LinearConfig { ws_init: nn::Init::Const(1.0), bs_init: None, bias: false };
     let config = DropConnectConfig { p: P, linear, ..Default::default() };
     let layer = drop_connect(vs.root(), 2, 2, config).unwrap();
-    let x = Tensor::eye(2, FLOAT).repeat([2, 1]);
+    let x = Tensor::eye(2, float()).repeat([2, 1]);
     for fold in [1, FOLD] {
         let found = patterns(&x, fold, |x, train| layer.forward_t(x, train));
         let name = format!("DropConnect, fold {fold}");
@@ -128,7 +128,7 @@ fn of_drop_connect() {
 /// What the layers do, the functions and a kept mask do too.
 #[test]
 fn of_masks_drawn_in_a_model() {
-    let x = Tensor::ones([2, 3], FLOAT);
+    let x = Tensor::ones([2, 3], float());
     let layer = Dropout::new(P).unwrap();
     let by_layer = |x: &Tensor, _| {
         let mask = layer.draw_mask(x).unwrap();
@@ -146,7 +146,7 @@ fn of_masks_drawn_in_a_model() {
 /// included.
 #[test]
 fn folded_drop_connect_is_a_linear_layer_per_pass() {
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     // Nothing is dropped in 2⁻⁶⁰ of the forwards, but masks are drawn and multiplied.
     let config = DropConnectConfig { p: 1e-20, rescale: false, ..Default::default() };
     let layer = drop_connect(vs.root(), 6, 5, config).unwrap();

@@ -1,16 +1,15 @@
 //! Monte Carlo dropout's memory does not grow with the passes. Alone in its process, whose peak it reads.
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::fs;
 
-use common::{nonzero, FLOAT};
 use tch::nn::ModuleT;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 use tch_dropout::{MonteCarlo, NoiseShape, TrueDropout};
 
 const MIB: i64 = 1 << 20;
+/// Whose memory the process's is.
+const HERE: (Kind, Device) = (Kind::Float, Device::Cpu);
 
 /// A line of `/proc/self/status`, in bytes.
 fn status(name: &str) -> i64 {
@@ -22,8 +21,8 @@ fn status(name: &str) -> i64 {
 #[test]
 fn ten_times_the_passes_take_no_more_memory() {
     let layer = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements);
-    let x: Tensor = nonzero(&[2048, 64]); // Half a MiB of logits a pass.
-    let weight = Tensor::randn([64, 64], FLOAT).set_requires_grad(true);
+    let x = Tensor::rand([2048, 64], HERE); // Half a MiB of logits a pass.
+    let weight = Tensor::randn([64, 64], HERE).set_requires_grad(true);
     let peak_of = |passes| {
         fs::write("/proc/self/clear_refs", "5").unwrap(); // Sets the peak to what is resident now.
         let before = status("VmRSS:");

@@ -4,9 +4,9 @@ mod common;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use common::{assert_same_bits, nonzero};
+use common::{assert_same_bits, device, nonzero};
 use tch::nn::{self, Module, ModuleT};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::{monte_carlo, Error, MonteCarlo, NoiseShape, Prediction, TrueDropout};
 
 fn elements() -> TrueDropout {
@@ -15,7 +15,7 @@ fn elements() -> TrueDropout {
 
 #[test]
 fn batch_norm_stays_in_evaluation() {
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     let model = nn::seq_t()
         .add(nn::linear(vs.root() / "hidden", 6, 32, Default::default()))
         .add(nn::batch_norm1d(vs.root() / "norm", 32, Default::default()))
@@ -74,13 +74,13 @@ fn a_model_without_dropout_is_not_called_certain() {
     // p = 1 draws: its answer is sure, and right.
     let all = TrueDropout::new(1.0).unwrap();
     let found = monte_carlo(|x, train| all.forward_t(x, train), &x, 10).unwrap();
-    assert_eq!(found.mean, Tensor::full([5, 4], 0.25, (Kind::Double, Device::Cpu)));
+    assert_eq!(found.mean, Tensor::full([5, 4], 0.25, (Kind::Double, device())));
     assert_eq!(found.variance.max().double_value(&[]), 0.0);
 }
 
 #[test]
 fn no_gradient_is_recorded_and_recording_goes_on_afterwards() {
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(device());
     let linear = nn::linear(vs.root(), 6, 3, Default::default());
     let layer = elements();
     let x = nonzero(&[4, 6]).set_requires_grad(true);
