@@ -3,6 +3,7 @@ use std::fmt;
 
 use tch::{nn, Tensor};
 
+use crate::ambient;
 use crate::error::Result;
 use crate::mask::{Noise, Scaling};
 use crate::{NoiseShape, Stream};
@@ -168,12 +169,32 @@ impl DropConnect {
     /// libtorch's own, for an `x` of another last dimension, kind or device than the weight's.
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let nn::Linear { ws, bs } = &self.linear;
-        let weight = if self.noise.is_silent(ws, train) {
-            ws.shallow_clone()
-        } else {
-            self.noise.apply(ws, self.scaling)?
-        };
-        Ok(x.f_linear(&weight, bs.as_ref())?)
+        if self.noise.is_silent(ws, train) {
+            return Ok(x.f_linear(ws, bs.as_ref())?);
+        }
+        match ambient::fold_of(&x.size())? {
+            1 => Ok(x.f_linear(&self.noise.apply(ws, self.scaling)?, bs.as_ref())?),
+            fold => self.forward_folded(x, fold),
+        }
+    }
+
+    /// Passes of Monte Carlo dropout side by side, each with a weight of its own:
+    /// `[fold, rows, in] · [fold, in, out]`.
+    fn forward_folded(&self, x: &Tensor, fold: i64) -> Result<Tensor> {
+        let nn::Linear { ws, bs } = &self.linear;
+        let (mut size, weight_size) = (x.size(), ws.size());
+        let mask =
+            self.noise.draw_sized(ws, &[&[fold], &weight_size[..]].concat(), self.scaling)?;
+        let weights = ws.f_mul(&mask)?.f_transpose(1, 2)?;
+        let rows = x.f_reshape([fold, -1, size[size.len() - 1]])?;
+        let mut y = rows.f_bmm(&weights)?;
+        if let Some(bias) = bs {
+            y = y.f_add(bias)?;
+        }
+        if let Some(last) = size.last_mut() {
+            *last = weight_size[0];
+        }
+        Ok(y.f_reshape(size)?)
     }
 }
 

@@ -116,7 +116,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     }
 
     /// The step that the next training forward will take; `None` without a stream. Only forwards that
-    /// draw take one: not evaluation, `p = 0` or an empty input.
+    /// draw take one: not evaluation (unless [`monte_carlo`](crate::monte_carlo) runs it), `p = 0` or an
+    /// empty input.
     ///
     /// ```
     /// use tch::{nn::ModuleT, Device, Kind, Tensor};
@@ -190,7 +191,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// memory format, and the same kind but for integers that are rescaled: those become floats.
     ///
     /// The gradient of `x` is the mask. With `train` false, `p = 0` or an empty `x` the output is
-    /// `x` itself and nothing is drawn.
+    /// `x` itself and nothing is drawn. In a model that [`monte_carlo`](crate::monte_carlo) runs, `train`
+    /// is as good as true.
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};

@@ -69,6 +69,65 @@ pub enum Error {
     #[error("a stream's step must be below 2^48, got {0}")]
     Step(u64),
 
+    /// A number of passes or rows that is below 1.
+    #[error("{name} must be at least 1, got {got}")]
+    Count {
+        /// What is counted.
+        name: &'static str,
+        /// The number as it was given.
+        got: i64,
+    },
+
+    /// More passes folded into one batch than there are.
+    #[error("fold must be at most {passes}, the number of passes, got {fold}")]
+    Fold {
+        /// The passes to be folded.
+        fold: i64,
+        /// The passes that there are.
+        passes: i64,
+    },
+
+    /// An input of Monte Carlo dropout that has no rows, or no entries in them.
+    #[error("Monte Carlo dropout needs at least one row that is not empty, got shape {0:?}")]
+    NoRows(Vec<i64>),
+
+    /// An output of a model that is not a row of logits for each row of its input.
+    #[error(
+        "the model must return floating-point logits of shape [{rows}, K] with K >= 2, \
+         got {kind:?} of shape {shape:?}"
+    )]
+    Logits {
+        /// The rows of the model's input.
+        rows: i64,
+        /// The output's kind.
+        kind: Kind,
+        /// The output's shape.
+        shape: Vec<i64>,
+    },
+
+    /// A model in whose Monte Carlo passes no layer of this crate drew a mask.
+    #[error(
+        "no dropout layer drew a mask, so the passes can only be the same: the model has none with \
+         p > 0, or has libtorch's, which `.train(true)` switches on"
+    )]
+    NothingDrawn,
+
+    /// A layer's input that does not have the rows of all folded passes in dimension 0.
+    #[error(
+        "folded passes need a multiple of {rows} rows in dimension 0 of a layer's input, \
+         got shape {shape:?}"
+    )]
+    FoldedBatch {
+        /// The rows of all folded passes together.
+        rows: i64,
+        /// The input's shape.
+        shape: Vec<i64>,
+    },
+
+    /// Monte Carlo dropout in a model that is itself run in folded passes.
+    #[error("Monte Carlo dropout within folded passes is not possible: give the outer one fold 1")]
+    NestedFold,
+
     /// An error of libtorch's own.
     #[error(transparent)]
     Torch(#[from] TchError),

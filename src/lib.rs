@@ -51,6 +51,7 @@
 //!   [`NoiseShape::Channels`]; around a residual branch, [`NoiseShape::Samples`].
 //! - One mask for several forwards (a recurrent loop, a recomputed forward, two branches):
 //!   [`draw_mask`](DropoutLayer::draw_mask) once, then [`apply_mask`] each time.
+//! - How sure a trained model is: [`monte_carlo`] runs it many times with dropout on.
 //! - Weights dropped in place of activations: [`drop_connect`].
 //! - The article's layer, whose output is smaller in training than in evaluation: [`Dropout`].
 //!
@@ -83,11 +84,14 @@
 //!   [`Tensor::dropout`](tch::Tensor::dropout).
 #![warn(missing_docs)]
 
+mod ambient;
 mod drop_connect;
 mod dropout;
 mod error;
 mod mask;
+mod monte_carlo;
 mod noise_shape;
+mod prediction;
 mod probability;
 mod random;
 
@@ -95,6 +99,8 @@ pub use drop_connect::{drop_connect, DropConnect, DropConnectConfig};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
 pub use error::Error;
 pub use mask::{apply_mask, column_mask, element_mask};
+pub use monte_carlo::{monte_carlo, MonteCarlo};
 pub use noise_shape::NoiseShape;
+pub use prediction::Prediction;
 pub use probability::Probability;
 pub use random::Stream;

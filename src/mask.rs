@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::ambient;
 use crate::error::{Error, Result};
 use crate::random::{self, Origin};
 use crate::{NoiseShape, Probability, Stream};
@@ -104,7 +105,7 @@ impl Noise {
 
     /// Whether a forward pass would be the identity, so that nothing need be drawn.
     pub(crate) fn is_silent(&self, x: &Tensor, train: bool) -> bool {
-        !train || self.p.get() == 0.0 || x.numel() == 0
+        !(train || ambient::awake()) || self.p.get() == 0.0 || x.numel() == 0
     }
 
     pub(crate) fn step(&self) -> Option<u64> {
@@ -128,9 +129,28 @@ impl Noise {
         }
     }
 
-    /// Draws the mask for `x`.
+    /// Draws the mask for `x`. Where passes of Monte Carlo dropout lie side by side in `x`, each has a
+    /// mask of its own, repeated over its rows if they share one.
     pub(crate) fn draw(&self, x: &Tensor, scaling: Scaling) -> Result<Tensor> {
-        let size = self.shape.resolve(&x.size())?;
+        let mut size = x.size();
+        let fold = ambient::fold_of(&size)?;
+        if fold == 1 {
+            return self.draw_sized(x, &self.shape.resolve(&size)?, scaling);
+        }
+        size[0] /= fold;
+        let mut noise = self.shape.resolve(&size)?;
+        let repeats = size[0] / noise[0].max(1);
+        noise[0] *= fold;
+        let mask = self.draw_sized(x, &noise, scaling)?;
+        if repeats == 1 {
+            return Ok(mask);
+        }
+        Ok(mask.f_repeat_interleave_self_int(repeats, 0, None)?)
+    }
+
+    /// Draws a mask of this size, on `x`'s device and of the kind that multiplies with `x`.
+    pub(crate) fn draw_sized(&self, x: &Tensor, size: &[i64], scaling: Scaling) -> Result<Tensor> {
+        ambient::note_draw();
         let kind = mask_kind(x.kind(), scaling)?;
         let kept = match scaling {
             Scaling::Keep => 1.0,
@@ -138,7 +158,7 @@ impl Noise {
         };
         match (&self.stream, x.device()) {
             (Some(stream), device) => {
-                let mask = random::mask(stream.advance(), self.p, kept, &size, kind)?;
+                let mask = random::mask(stream.advance(), self.p, kept, size, kind)?;
                 Ok(mask.f_to_device(device)?)
             }
             (None, Device::Cpu) => {
@@ -146,10 +166,10 @@ impl Noise {
                 if size == x.size() && kind == x.kind() {
                     random::mask_like(origin, self.p, kept, x)
                 } else {
-                    random::mask(origin, self.p, kept, &size, kind)
+                    random::mask(origin, self.p, kept, size, kind)
                 }
             }
-            (None, device) => on_device(self.p, kept, &size, kind, device),
+            (None, device) => on_device(self.p, kept, size, kind, device),
         }
     }
 }

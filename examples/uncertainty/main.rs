@@ -1,0 +1,69 @@
+//! A digit that turns, and a network that becomes unsure: Monte Carlo dropout on MNIST, as a picture.
+//!
+//!     cargo run --release --example uncertainty -- --out uncertainty.svg
+
+mod args;
+mod chart;
+mod curves;
+#[path = "../mnist/data/mod.rs"]
+mod data;
+mod digit;
+mod model;
+mod timing;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use tch::nn::ModuleT;
+use tch::Device;
+use tch_dropout::MonteCarlo;
+
+use args::Args;
+use curves::Curves;
+
+/// Where the digit is looked at, in degrees.
+const STEP: i64 = 5;
+const END: i64 = 180;
+/// Passes in one forward: the digit's turns are few rows.
+const FOLD: i64 = 10;
+
+fn main() -> ExitCode {
+    let args = match Args::read() {
+        Ok(args) => args,
+        Err(exit) => return exit,
+    };
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    args.check_out()?;
+    let dataset = if args.synthetic {
+        data::synthetic(Device::Cpu)?
+    } else {
+        data::load(args.data_dir.as_deref(), Device::Cpu)?
+    };
+    eprintln!("training on {}", dataset.name);
+    let model = model::train(&dataset.train, args.seed)?;
+    let forward = |x: &tch::Tensor, train| model.forward_t(x, train);
+    if args.time {
+        return timing::report(forward, &dataset.test.images, args.passes);
+    }
+
+    let angles: Vec<f64> = (0..=END).step_by(STEP as usize).map(|angle| angle as f64).collect();
+    let turned = digit::turn(&digit::find(&dataset.test, args.digit)?, &angles);
+    let passes = MonteCarlo::new(args.passes)?.fold(FOLD.min(args.passes))?;
+    let curves = Curves::new(&angles, &passes.predict(forward, &turned)?)?;
+    println!("{}", curves.in_words(args.digit));
+
+    let svg = chart::draw(&curves, &turned, args.digit)?;
+    std::fs::write(&args.out, svg)
+        .with_context(|| format!("cannot write {}", args.out.display()))?;
+    println!("wrote {}", args.out.display());
+    Ok(())
+}
