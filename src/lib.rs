@@ -83,6 +83,8 @@
 //!   [`Tensor::dropout`](tch::Tensor::dropout).
 #![warn(missing_docs)]
 
+#[cfg(libtorch_cuda)]
+mod cuda;
 mod drop_connect;
 mod dropout;
 mod error;
