@@ -53,6 +53,8 @@
 //!   [`draw_mask`](DropoutLayer::draw_mask) once, then [`apply_mask`] each time.
 //! - Weights dropped in place of activations: [`drop_connect`].
 //! - The article's layer, whose output is smaller in training than in evaluation: [`Dropout`].
+//! - In place of a closure, a struct of your own, PyTorch's, Keras', Flax', candle's or burn's:
+//!   [`coming_from`].
 //!
 //! # Seeds
 //!
@@ -83,6 +85,7 @@
 //!   [`Tensor::dropout`](tch::Tensor::dropout).
 #![warn(missing_docs)]
 
+pub mod coming_from;
 #[cfg(libtorch_cuda)]
 mod cuda;
 mod drop_connect;
