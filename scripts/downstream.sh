@@ -4,7 +4,7 @@
 #
 #     sh scripts/downstream.sh
 #
-# libtorch is LIBTORCH's, or else the one that scripts/libtorch.sh gets. CARGO_TARGET_DIR can keep what is
+# libtorch is LIBTORCH's, or else the one that scripts/libtorch.sh gets. CARGO_TARGET_DIR keeps what is
 # built, so that the next run is quick.
 set -eu
 
@@ -26,6 +26,7 @@ boxes() {
 }
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
+unset LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH
 sh "$repository/scripts/libtorch.sh"
 LIBTORCH=${LIBTORCH:-$repository/.libtorch/torch}
 export LIBTORCH
