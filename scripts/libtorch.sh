@@ -1,13 +1,14 @@
 #!/bin/sh
 # Puts libtorch, taken from PyTorch's own package, under .libtorch/ of this repository:
 #
-#     sh scripts/libtorch.sh [cpu|cuda]
+#     sh scripts/libtorch.sh [cpu|cuda] [VERSION]
 #
-# cpu (the default) leaves CUDA out: 0.7 GB in place of 5. Linux on x86-64; build.md tells the ways
-# for other systems. Needs python3 with pip, of any version: nothing of Python is used afterwards.
+# cpu (the default) leaves CUDA out: 0.7 GB in place of 5. The version is the one that the locked tch
+# wants, unless said otherwise. Linux on x86-64; build.md tells the ways for other systems. Needs
+# python3 with pip, of any version: nothing of Python is used afterwards.
 set -eu
 
-version=2.13.0
+version=${2:-2.13.0}
 # The two packages that libtorch_cpu.so itself links.
 runtime="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"
 
@@ -20,6 +21,10 @@ variant=${1:-cpu}
 case $variant in
 cpu | cuda) ;;
 *) fail "expected cpu or cuda, got '$variant'" ;;
+esac
+case $version in
+[0-9]*.[0-9]*.[0-9]*) ;;
+*) fail "expected a version such as 2.13.0, got '$version'" ;;
 esac
 
 for name in LIBTORCH LIBTORCH_USE_PYTORCH; do

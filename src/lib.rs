@@ -54,6 +54,8 @@
 //! - How sure a trained model is: [`monte_carlo`] runs it many times with dropout on.
 //! - Weights dropped in place of activations: [`drop_connect`].
 //! - The article's layer, whose output is smaller in training than in evaluation: [`Dropout`].
+//! - In place of a closure, a struct of your own, PyTorch's, Keras', Flax', candle's or burn's:
+//!   [`coming_from`].
 //!
 //! # Seeds
 //!
@@ -85,6 +87,9 @@
 #![warn(missing_docs)]
 
 mod ambient;
+pub mod coming_from;
+#[cfg(libtorch_cuda)]
+mod cuda;
 mod drop_connect;
 mod dropout;
 mod error;

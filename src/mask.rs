@@ -121,6 +121,10 @@ impl Noise {
     /// Where no gradient will ask for the mask, the product takes its place in memory: fresh memory
     /// costs more than the multiplication.
     pub(crate) fn apply(&self, x: &Tensor, scaling: Scaling) -> Result<Tensor> {
+        if self.is_fused(x, scaling)? {
+            ambient::note_draw();
+            return Ok(x.f_dropout(self.p.get(), true)?);
+        }
         let mut mask = self.draw(x, scaling)?;
         if !x.requires_grad() && looks_like(&mask, x) {
             Ok(mask.f_mul_(x)?)
@@ -129,9 +133,23 @@ impl Noise {
         }
     }
 
+    /// Whether this is libtorch's own dropout on a GPU, which there draws, rescales and multiplies in one
+    /// kernel, where a mask takes three.
+    fn is_fused(&self, x: &Tensor, scaling: Scaling) -> Result<bool> {
+        Ok(x.device().is_cuda()
+            && self.stream.is_none()
+            && scaling == Scaling::Rescale
+            && real(x.kind()) == Some(x.kind())
+            && self.shape.resolve(&x.size())? == x.size())
+    }
+
     /// Draws the mask for `x`. Where passes of Monte Carlo dropout lie side by side in `x`, each has a
     /// mask of its own, repeated over its rows if they share one.
     pub(crate) fn draw(&self, x: &Tensor, scaling: Scaling) -> Result<Tensor> {
+        if self.is_fused(x, scaling)? {
+            ambient::note_draw();
+            return Ok(x.f_ones_like()?.f_dropout(self.p.get(), true)?);
+        }
         let mut size = x.size();
         let fold = ambient::fold_of(&size)?;
         if fold == 1 {

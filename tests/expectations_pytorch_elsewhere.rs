@@ -21,7 +21,7 @@ mod common;
 
 use common::{alone, assert_binomial, assert_same_bits, device, float, kept, nonzero};
 use tch::nn::ModuleT;
-use tch::{CModule, Device, Kind, Tensor};
+use tch::{CModule, Kind, Tensor};
 use tch_dropout::{NoiseShape, TrueDropout};
 
 fn elements(p: f64) -> TrueDropout {

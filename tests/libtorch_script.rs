@@ -8,15 +8,15 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A python3 whose pip makes libtorch's files, and counts its calls.
+/// A python3 whose pip makes libtorch's files, and notes what it was asked for.
 const PRETENDS: &str = r#"#!/bin/sh
 [ "$4" = --version ] || [ "$3" = --version ] && exit 0
+echo "$*" >> ../calls
 while [ "$1" != --target ]; do shift; done
 mkdir -p "$2/torch/lib"
 for library in libtorch_cpu libtorch_cuda libtorch_cuda_linalg libc10_cuda libtorch_nvshmem; do
     touch "$2/torch/lib/$library.so"
 done
-echo called >> ../calls
 "#;
 
 /// A python3 whose pip fails with this message.
@@ -67,8 +67,9 @@ impl Sandbox {
         self.command(arguments).output().unwrap()
     }
 
-    fn calls(&self) -> usize {
-        fs::read_to_string(self.path("calls")).unwrap_or_default().lines().count()
+    fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.path("calls")).unwrap_or_default();
+        calls.lines().map(str::to_owned).collect()
     }
 
     fn has(&self, library: &str) -> bool {
@@ -96,7 +97,7 @@ fn it_is_there_once_and_then_nothing_is_done() {
     for _ in 0..2 {
         let output = sandbox.run(&[]);
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(sandbox.calls(), 1);
+        assert_eq!(sandbox.calls().len(), 1);
     }
     assert!(sandbox.has("libtorch_cpu.so") && !sandbox.has("libtorch_cuda.so"));
     assert_eq!(sandbox.left_overs(), 0);
@@ -107,9 +108,28 @@ fn variants_replace_each_other() {
     let sandbox = Sandbox::new(Some(PRETENDS));
     for (calls, variant, cuda) in [(1, "cpu", false), (2, "cuda", true), (3, "cpu", false)] {
         assert!(sandbox.run(&[variant]).status.success());
-        assert_eq!((sandbox.calls(), sandbox.has("libtorch_cuda.so")), (calls, cuda));
+        assert_eq!((sandbox.calls().len(), sandbox.has("libtorch_cuda.so")), (calls, cuda));
     }
     assert_one_line(&sandbox.run(&["gpu"]), "expected cpu or cuda, got 'gpu'");
+}
+
+#[test]
+fn a_version_can_be_asked_for() {
+    let sandbox = Sandbox::new(Some(PRETENDS));
+    for (arguments, version) in
+        [(&["cpu"][..], "2.13.0"), (&["cpu", "2.11.0"], "2.11.0"), (&["cuda", "2.11.0"], "2.11.0")]
+    {
+        assert!(sandbox.run(arguments).status.success());
+        let asked = sandbox.calls().pop().unwrap();
+        assert!(asked.contains(&format!("torch=={version} ")), "{arguments:?}: {asked}");
+        let noted = sandbox.path("repository/.libtorch/torch/build-version");
+        assert_eq!(fs::read_to_string(noted).unwrap().trim(), version);
+    }
+    for version in ["2.11", "v2.11.0", "latest"] {
+        let words = format!("expected a version such as 2.13.0, got '{version}'");
+        assert_one_line(&sandbox.run(&["cpu", version]), &words);
+    }
+    assert_eq!(sandbox.calls().len(), 3);
 }
 
 #[test]

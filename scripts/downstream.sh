@@ -1,0 +1,53 @@
+#!/bin/sh
+# Follows "In your own project" of build.md to the letter, in an empty folder outside this repository:
+# the page's boxes become a script, in their order. What differs: tch-dropout is this repository's.
+#
+#     sh scripts/downstream.sh
+#
+# libtorch is LIBTORCH's, or else the one that scripts/libtorch.sh gets. CARGO_TARGET_DIR keeps what is
+# built, so that the next run is quick.
+set -eu
+
+fail() {
+    echo "downstream.sh: $*" >&2
+    exit 1
+}
+
+# Shell boxes as they are; a Rust box goes to the file that its first line names.
+boxes() {
+    awk '
+        /^## /          { inside = $0 == "## In your own project" }
+        !inside         { next }
+        /^```$/         { if (box == "rust") print "END_OF_FILE"; box = ""; next }
+        /^```/          { box = substr($0, 4); first = 1; next }
+        box == "sh"     { print }
+        box == "rust"   { if (first) print "cat >" $2 " <<\047END_OF_FILE\047"; print; first = 0 }
+    ' "$1/build.md" | sed "s|^cargo add tch-dropout$|cargo add --path '$1'|"
+}
+
+repository=$(cd "$(dirname "$0")/.." && pwd)
+unset LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH
+sh "$repository/scripts/libtorch.sh"
+LIBTORCH=${LIBTORCH:-$repository/.libtorch/torch}
+export LIBTORCH
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+trap 'exit 130' HUP INT TERM
+boxes "$repository" >"$folder/steps.sh"
+grep -q -- --path "$folder/steps.sh" || fail "build.md has no line 'cargo add tch-dropout' by itself"
+
+mkdir "$folder/empty"
+cd "$folder/empty"
+sh -eux "$folder/steps.sh" >"$folder/output" || { cat "$folder/output"; fail "a step of build.md failed"; }
+cat "$folder/output"
+
+# Both programs of the page, with the path in a variable and with a build script, train ten steps.
+awk '/^step 1:/ { first = $4 } /^step 10:/ && $4 < first { good++ } END { exit good != 2 }' \
+    "$folder/output" || fail "the loss did not fall in ten steps, twice"
+
+if [ -e "$LIBTORCH/lib/libtorch_cuda.so" ]; then
+    readelf -d "${CARGO_TARGET_DIR:-digits/target}/release/digits" | grep torch_cuda ||
+        fail "the linker dropped libtorch_cuda.so"
+fi
+echo "build.md works."
