@@ -83,31 +83,30 @@ impl Claim {
 
 /// Of the draws with those of earlier forwards, and with their neighbours along each dimension and in
 /// memory: each a normal deviate.
+///
+/// All are taken over the whole memory: what is `lag` apart along a dimension is `lag` of its strides
+/// apart there, and the pairs that reach over its end are independent as well.
 fn correlations(deviations: &Tensor) -> Vec<(String, f64)> {
-    let correlation = |t: &Tensor, dimension: i64, lag: i64| {
-        let n = t.size()[dimension as usize] - lag;
-        let products = t.narrow(dimension, 0, n) * t.narrow(dimension, lag, n);
-        sum(&products) / (products.numel() as f64).sqrt()
-    };
+    let memory = deviations.contiguous().flatten(0, -1);
     let mut all = Vec::new();
-    for (dimension, &n) in (0..).zip(&deviations.size()) {
+    let mut correlate = |place: &str, stride: i64, lag: i64| {
+        let n = memory.numel() as i64 - stride * lag;
+        let product = memory.narrow(0, 0, n).dot(&memory.narrow(0, stride * lag, n));
+        let deviate = product.double_value(&[]) / (n as f64).sqrt();
+        all.push((format!("correlation {place}, lag {lag}"), deviate));
+    };
+    let mut stride = memory.numel() as i64;
+    for (dimension, n) in deviations.size().into_iter().enumerate() {
+        stride /= n;
         let place = match dimension {
-            0 => "forwards".to_owned(),
-            _ => format!("dimension {}", dimension - 1),
+            0 => "over forwards".to_owned(),
+            _ => format!("over dimension {}", dimension - 1),
         };
-        all.extend((1..n.min(9)).map(|lag| {
-            (
-                format!("correlation over {place}, lag {lag}"),
-                correlation(deviations, dimension, lag),
-            )
-        }));
+        (1..n.min(9)).for_each(|lag| correlate(&place, stride, lag));
     }
-    let in_memory = deviations.flatten(1, -1);
-    all.extend(
-        [1, 16, 64, TILE - 1, TILE, TILE + 1, 2 * TILE, 4096].into_iter().map(|lag| {
-            (format!("correlation in memory, lag {lag}"), correlation(&in_memory, 1, lag))
-        }),
-    );
+    for lag in [1, 16, 64, TILE - 1, TILE, TILE + 1, 2 * TILE, 4096] {
+        correlate("in memory", 1, lag);
+    }
     all
 }
 
