@@ -158,7 +158,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// Its shape is the noise shape for `x`; its entries are 0 and 1, or 0 and `1 / (1 - p)`. Here
     /// one mask serves all time steps of a recurrent loop (variational dropout, Gal and Ghahramani
-    /// 2016); it would serve a recomputed forward or two branches as well.
+    /// 2016):
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
@@ -172,6 +172,20 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///     let state_in = apply_mask(&state, &mask)?;
     ///     state = (inputs.get(t) + state_in.matmul(&recurrent)).tanh();
     /// }
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// And here two branches, the second of which is computed again later:
+    ///
+    /// ```
+    /// # use tch::{Device, Kind, Tensor};
+    /// # use tch_dropout::{apply_mask, TrueDropout};
+    /// let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
+    /// let mask = TrueDropout::new(0.3)?.draw_mask(&x)?;
+    /// let branch = |x: &Tensor| apply_mask(&x.tanh(), &mask);
+    /// let (left, right) = (apply_mask(&x, &mask)?, branch(&x)?);
+    /// assert_eq!(left.eq(0), right.eq(0));
+    /// assert_eq!(branch(&x)?, right);
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     ///

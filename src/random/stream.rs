@@ -13,6 +13,10 @@ use crate::error::{Error, Result};
 /// key, and step and worker in the high half of its counter, so that streams of different seeds,
 /// workers or steps never overlap.
 ///
+/// The raw stream passes `dieharder -a` (3.31.1), fed by `cargo run --release --example stream -- --seed 1`:
+/// of its 114 tests 111 PASSED, 3 are WEAK (p = 0.9987, 0.9976 and 0.0033) and none FAILED. A perfect
+/// generator has one WEAK in a hundred tests, and three or more of 114 in every ninth report.
+///
 /// ```
 /// use tch_dropout::{Stream, TrueDropout};
 ///
