@@ -16,7 +16,7 @@ use crate::numbers::{at_least_one, learning_rate, probability};
 
 /// Trains a model on MNIST once per dropout layer, and compares them
 #[derive(Parser, Debug)]
-#[command(name = "mnist", max_term_width = 100)]
+#[command(name = "mnist", max_term_width = 100, allow_negative_numbers = true)]
 pub struct Args {
     /// Where to train: auto, cpu, cuda, cuda:N or mps
     #[arg(long, default_value = "auto")]
