@@ -44,7 +44,7 @@ impl Progress {
         self.bar.inc(images as u64);
     }
 
-    pub fn epoch(&self, epoch: i64, loss: f64, seconds: f64) {
+    pub fn epoch(&self, epoch: i64, loss: f32, seconds: f64) {
         if self.bar.is_hidden() {
             eprintln!(
                 "{} epoch {epoch}/{}: loss {loss:.3}, {:.0} images/s",

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use tch::nn::{self, ModuleT, OptimizerConfig};
+use tch::nn::{self, ModuleT, Optimizer, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
 use crate::args::Args;
@@ -44,21 +44,11 @@ pub fn train(
     let mut curve = Curve::default();
     for epoch in 1..=args.epochs {
         let start = Instant::now();
-        let mut losses = Vec::new();
-        for (images, labels) in shuffled_batches(&dataset.train, args.batch_size) {
-            let loss = model.forward_t(&images, true).cross_entropy_for_logits(&labels);
-            optimizer.backward_step(&loss);
-            progress.step(&loss, losses.len(), labels.size()[0]);
-            losses.push(loss.detach());
-        }
-        if let Device::Cuda(index) = device {
-            tch::Cuda::synchronize(index as i64);
-        }
+        let losses = train_epoch(&model, &mut optimizer, args, &dataset.train, &progress)?;
         seconds += start.elapsed().as_secs_f64();
-        let losses: Vec<f64> = Vec::try_from(Tensor::f_stack(&losses, 0)?)?;
         progress.epoch(epoch, losses[losses.len() - 1], seconds / epoch as f64);
         if args.plot.is_some() {
-            curve.losses.extend(losses);
+            curve.losses.extend(losses.into_iter().map(f64::from));
             curve.macro_f1.push(evaluate(&model, &dataset.test)?.macro_f1());
         }
     }
@@ -72,6 +62,25 @@ pub fn train(
         seconds_per_epoch: seconds / args.epochs as f64,
         curve,
     })
+}
+
+/// The loss of each step.
+fn train_epoch(
+    model: &Model,
+    optimizer: &mut Optimizer,
+    args: &Args,
+    split: &Split,
+    progress: &Progress,
+) -> Result<Vec<f32>> {
+    let mut losses = Vec::new();
+    for (images, labels) in shuffled_batches(split, args.batch_size) {
+        let loss = model.forward_t(&images, true).cross_entropy_for_logits(&labels);
+        optimizer.backward_step(&loss);
+        progress.step(&loss, losses.len(), labels.size()[0]);
+        losses.push(loss.detach());
+    }
+    // To read them waits for a GPU to end its work, and one wait is better than many.
+    Ok(Vec::try_from(Tensor::f_stack(&losses, 0)?)?)
 }
 
 /// One shuffle, then a gather per batch, all where the data lives.
