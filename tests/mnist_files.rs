@@ -105,7 +105,7 @@ fn a_plot_names_what_it_shows() {
     let directory = directory();
     let arguments = ["--layers", "none,dropout,channels", "--runs", "2", "--epochs", "4"];
     let files = ["--plot", "x.svg", "--json", "x.json", "--synthetic", "--train-limit", "1000"];
-    succeed(&directory, &[&arguments[..], &files].concat());
+    succeed(&directory, &[&arguments[..], &files, &["--batch-size", "32"]].concat());
     let svg = fs::read_to_string(directory.path().join("x.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
     assert!(svg.len() < 60_000, "{} bytes", svg.len());
@@ -117,8 +117,8 @@ fn a_plot_names_what_it_shows() {
         "channels",
         "step",
         "epoch",
-        // 16 steps in each of 4 epochs.
-        "training loss, moving average of 1 steps",
+        // A fortieth of 32 steps in each of 4 epochs.
+        "training loss, moving average of 3 steps",
         "macro F1 on the test set, mean ± std of runs",
     ] {
         assert!(texts.contains(&text), "{text:?} should be in {svg}");

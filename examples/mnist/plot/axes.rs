@@ -63,7 +63,10 @@ pub fn mesh(chart: &mut Chart, x: &str, y: &str, digits: usize) -> Drawn<()> {
         .x_desc(x)
         .y_desc(y)
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| format!("{y:.digits$}"))
+        .y_label_formatter(&|y| match y.abs() < 1e4 {
+            true => format!("{y:.digits$}"),
+            false => format!("{y:.1e}"),
+        })
         .draw()?;
     Ok(())
 }
@@ -77,6 +80,6 @@ pub fn bounds(values: impl Iterator<Item = f64>) -> Range<f64> {
     if least > greatest {
         return 0.0..1.0;
     }
-    let air = ((greatest - least) * 0.05).max(1e-3);
+    let air = ((greatest - least) * 0.05).max(0.01);
     least - air..greatest + air
 }

@@ -85,7 +85,10 @@ fn draw_losses(area: &Area, series: &[Series]) -> Drawn<()> {
         series.iter().map(|one| finite(curves::moving_average(&one.losses, window, 200))).collect();
     let losses = lines.iter().flatten().map(|&(_, loss)| loss);
     let mut chart = axes(area, 0.0, steps, bounds(losses.chain([0.0])))?;
-    let label = format!("training loss, moving average of {window} steps");
+    let label = match window {
+        1 => "training loss of each step".to_owned(),
+        _ => format!("training loss, moving average of {window} steps"),
+    };
     mesh(&mut chart, "step", &label, 2)?;
     for (line, colour) in lines.into_iter().zip(COLOURS) {
         chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
@@ -98,8 +101,8 @@ fn draw_losses(area: &Area, series: &[Series]) -> Drawn<()> {
 fn draw_macro_f1(area: &Area, series: &[Series]) -> Drawn<()> {
     let epochs = series.iter().map(|one| one.macro_f1.len()).max().unwrap_or(0);
     let spread = |f1: &Summary| [f1.mean - f1.std, f1.mean + f1.std];
-    // The first third may begin below the picture: the climb would squeeze what comes of it.
-    let late = series.iter().flat_map(|one| one.macro_f1.iter().skip(epochs / 3));
+    // The first quarter may begin below the picture: the climb would squeeze what comes of it.
+    let late = series.iter().flat_map(|one| one.macro_f1.iter().skip(epochs / 4));
     let y = bounds(late.flat_map(spread));
     let mut chart = axes(area, 0.5, epochs, y.clone())?;
     mesh(&mut chart, "epoch", "macro F1 on the test set, mean ± std of runs", 3)?;
