@@ -63,12 +63,18 @@ pub fn mesh(chart: &mut Chart, x: &str, y: &str, digits: usize) -> Drawn<()> {
         .x_desc(x)
         .y_desc(y)
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| match y.abs() < 1e4 {
-            true => format!("{y:.digits$}"),
-            false => format!("{y:.1e}"),
-        })
+        .y_label_formatter(&|y| label(*y, digits))
         .draw()?;
     Ok(())
+}
+
+/// A training that diverges has losses of many digits.
+fn label(y: f64, digits: usize) -> String {
+    if y.abs() < 1e4 {
+        format!("{y:.digits$}")
+    } else {
+        format!("{y:.1e}")
+    }
 }
 
 /// From the least to the greatest value, with some air; something for no values, or a single one.
