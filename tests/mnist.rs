@@ -2,47 +2,18 @@
 
 mod common;
 
+#[path = "common/mnist.rs"]
+mod program;
+
 use std::fs;
 use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Output};
-use std::sync::{Mutex, PoisonError};
+use std::process::Output;
 
-use common::{example, mnist_directory, stderr, stdout};
+use common::{mnist_directory, stderr, stdout};
 use flate2::write::GzEncoder;
+use program::{assert_error, directory, json, mnist};
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// The example with no network to go to, in a directory of its own. One at a time, as each training
-/// wants all cores.
-fn mnist(directory: &TempDir, arguments: &[&str]) -> Output {
-    static CORES: Mutex<()> = Mutex::new(());
-    let _cores = CORES.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut command: Command = example("mnist");
-    command.current_dir(directory.path()).env("MNIST_MIRRORS", "http://127.0.0.1:9");
-    command.args(arguments).output().unwrap()
-}
-
-fn directory() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-/// Asserts a failure with exactly one line, which has these words in it.
-#[track_caller]
-fn assert_error(output: &Output, words: &[&str]) {
-    let text = stderr(output);
-    assert!(!output.status.success(), "should fail: {text}");
-    assert_eq!(text.lines().count(), 1, "should be one line: {text}");
-    assert!(text.starts_with("error: "), "{text}");
-    for word in words {
-        assert!(text.contains(word), "{word:?} should be in: {text}");
-    }
-    assert_eq!(stdout(output), "");
-}
 
 #[test]
 fn bad_arguments_are_one_clear_line_each() {
@@ -52,6 +23,7 @@ fn bad_arguments_are_one_clear_line_each() {
         (&["--p", "NaN"], &["p must be a probability in [0, 1], got NaN"]),
         (&["--p", "half"], &["--p", "expected a number, got 'half'"]),
         (&["--p=-0.1"], &["p must be a probability in [0, 1], got -0.1"]),
+        (&["--p", "-0.1"], &["p must be a probability in [0, 1], got -0.1"]),
         (&["--layers", "dropuot"], &["dropuot", "none,dropout,true_dropout,drop_connect,libtorch"]),
         (&["--layers", "none,none"], &["--layers", "none twice"]),
         (&["--layers", ""], &["unknown layer"]),
@@ -66,6 +38,23 @@ fn bad_arguments_are_one_clear_line_each() {
         (&["--seed", "9223372036854775807"], &["--seed", "too large"]),
         (&["--synthetic", "--data-dir", "x"], &["--synthetic", "--data-dir"]),
         (&["--colour"], &["--colour"]),
+        (&["--model", "rnn"], &["--model", "unknown model, expected one of article, mlp, cnn"]),
+        (&["--train-limit", "0"], &["--train-limit", "at least 1, got 0"]),
+        (&["--train-limit", "10001", "--synthetic"], &["10001 is more than the 10000 training"]),
+        (&["--as-printed", "--model", "mlp"], &["--as-printed", "--model mlp"]),
+        (
+            &["--save", "x"],
+            &["--save takes one layer and one run, got 5", "--layers and 1 of --runs"],
+        ),
+        (
+            &["--save", "x", "--layers", "none", "--runs", "2"],
+            &["got 1 of --layers and 2 of --runs"],
+        ),
+        (&["--save", "x", "--layers", "none", "--as-printed"], &["--save", "--as-printed"]),
+        (&["--load", "x", "--epochs", "3"], &["--load", "--epochs"]),
+        (&["--load", "x", "--p", "0", "--runs", "3"], &["--load", "with: --p <P> --runs <RUNS>"]),
+        (&["--json", "x", "--plot", "x"], &["x is named for two outputs"]),
+        (&["--plot", "no/such/directory/x.svg", "--synthetic"], &["no/such/directory/x.svg"]),
         (&["--json", "no/such/directory/x.json", "--synthetic"], &["no/such/directory/x.json"]),
         (&["--json", ".", "--synthetic"], &["cannot write .: it is a directory"]),
     ] {
@@ -102,6 +91,11 @@ fn help_names_every_option() {
         "runs",
         "as-printed",
         "json",
+        "train-limit",
+        "model",
+        "plot",
+        "save",
+        "load",
     ] {
         assert!(stdout(&output).contains(&format!("--{option}")), "--{option}");
     }

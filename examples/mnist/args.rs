@@ -7,15 +7,16 @@ use anyhow::{ensure, Result};
 use clap::error::ErrorKind;
 use clap::Parser;
 use serde::Serialize;
-use tch::Device;
-use tch_dropout::Probability;
 
 use crate::data::DEFAULT_DIRECTORY;
-use crate::model::Layer;
+use crate::device::Choice;
+use crate::layer::Layer;
+use crate::model::Architecture;
+use crate::numbers::{at_least_one, learning_rate, probability};
 
-/// Trains the article's model on MNIST once per dropout layer, and compares them
+/// Trains a model on MNIST once per dropout layer, and compares them
 #[derive(Parser, Debug)]
-#[command(name = "mnist", max_term_width = 100)]
+#[command(name = "mnist", max_term_width = 100, allow_negative_numbers = true)]
 pub struct Args {
     /// Where to train: auto, cpu, cuda, cuda:N or mps
     #[arg(long, default_value = "auto")]
@@ -30,8 +31,18 @@ pub struct Args {
     #[arg(long, conflicts_with = "data_dir")]
     pub synthetic: bool,
 
-    /// Which layers to compare
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = Layer::ALL)]
+    /// Train on the first N images only, so that there is something to overfit
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub train_limit: Option<i64>,
+
+    /// What to train: article (784-512-512-10, all linear), mlp (the same with ReLU) or cnn (two
+    /// convolutions in the first layer's place, and dropout after them too)
+    #[arg(long, default_value = "article")]
+    pub model: Architecture,
+
+    /// Which layers to compare, of none, dropout, true_dropout, drop_connect, libtorch, elements and
+    /// channels; the last two are true_dropout over other noise shapes, and the same but for cnn
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = Layer::DEFAULT)]
     pub layers: Vec<Layer>,
 
     /// The probability of dropping
@@ -65,7 +76,35 @@ pub struct Args {
     /// Write all figures to a JSON file, brought up to date after each run
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+
+    /// Draw loss and macro F1 to an SVG file, brought up to date after each run
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+
+    /// Save the trained model as safetensors; takes one layer and one run
+    #[arg(long, value_name = "FILE", conflicts_with = "as_printed")]
+    pub save: Option<PathBuf>,
+
+    /// Evaluate a model that --save wrote, in place of training one
+    #[arg(long, value_name = "FILE", conflicts_with_all = TRAINING)]
+    pub load: Option<PathBuf>,
 }
+
+/// What says how to train, and so nothing to an evaluation.
+const TRAINING: [&str; 12] = [
+    "train_limit",
+    "layers",
+    "p",
+    "epochs",
+    "batch_size",
+    "lr",
+    "seed",
+    "runs",
+    "as_printed",
+    "json",
+    "plot",
+    "save",
+];
 
 impl Args {
     /// Reads the command line; on a mistake, prints one line about it.
@@ -79,7 +118,7 @@ impl Args {
                 print!("{help}");
                 return Err(ExitCode::SUCCESS);
             }
-            Err(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
+            Err(error) => first_paragraph(&error.to_string()),
         };
         eprintln!("{error} (--help tells more)");
         Err(ExitCode::from(2))
@@ -90,12 +129,32 @@ impl Args {
             ensure!(!self.layers[..i].contains(layer), "--layers names {layer} twice");
         }
         ensure!(self.seed.checked_add(self.runs).is_some(), "--seed {} is too large", self.seed);
+        let (layers, runs, model) = (self.layers.len(), self.runs, self.model);
+        ensure!(
+            self.save.is_none() || (layers, runs) == (1, 1),
+            "--save takes one layer and one run, got {layers} of --layers and {runs} of --runs"
+        );
+        ensure!(
+            !self.as_printed || model == Architecture::Article,
+            "--as-printed is a slip of --model article, got --model {model}"
+        );
+        let files: Vec<_> = self.outputs().collect();
+        for (i, file) in files.iter().enumerate() {
+            ensure!(!files[..i].contains(file), "{} is named for two outputs", file.display());
+        }
         Ok(())
+    }
+
+    /// The files that will be written.
+    pub fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.json, &self.plot, &self.save].into_iter().flatten()
     }
 
     /// What decides the figures, for the JSON file.
     pub fn config(&self) -> Config {
         Config {
+            model: self.model,
+            train_limit: self.train_limit,
             p: self.p,
             epochs: self.epochs,
             batch_size: self.batch_size,
@@ -109,86 +168,19 @@ impl Args {
 
 #[derive(Serialize)]
 pub struct Config {
-    p: f64,
+    pub model: Architecture,
+    train_limit: Option<i64>,
+    pub p: f64,
     epochs: i64,
     batch_size: i64,
     lr: f64,
     seed: i64,
-    runs: i64,
+    pub runs: i64,
     as_printed: bool,
 }
 
-fn probability(text: &str) -> Result<f64> {
-    Ok(Probability::new(number(text)?)?.get())
-}
-
-fn learning_rate(text: &str) -> Result<f64> {
-    let rate = number(text)?;
-    ensure!(rate.is_finite() && rate > 0.0, "expected a number above 0, got {text}");
-    Ok(rate)
-}
-
-fn number(text: &str) -> Result<f64> {
-    text.parse().map_err(|_| anyhow::anyhow!("expected a number, got '{text}'"))
-}
-
-fn at_least_one(text: &str) -> Result<i64> {
-    let count = text.parse().map_err(|_| anyhow::anyhow!("expected a whole number, got '{text}'"));
-    let count: i64 = count?;
-    ensure!(count >= 1, "expected at least 1, got {count}");
-    Ok(count)
-}
-
-/// A device as it is asked for.
-#[derive(Clone, Copy, Debug)]
-pub enum Choice {
-    Auto,
-    Device(Device),
-}
-
-impl std::str::FromStr for Choice {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let device = match text {
-            "auto" => return Ok(Choice::Auto),
-            "cpu" => Some(Device::Cpu),
-            "cuda" => Some(Device::Cuda(0)),
-            "mps" => Some(Device::Mps),
-            _ => text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(Device::Cuda),
-        };
-        device.map(Choice::Device).ok_or_else(|| {
-            anyhow::anyhow!("unknown device, expected auto, cpu, cuda, cuda:N or mps")
-        })
-    }
-}
-
-impl Choice {
-    /// The device, if this libtorch and this machine have it.
-    pub fn resolve(self) -> Result<Device> {
-        let Choice::Device(device) = self else {
-            return Ok(if tch::utils::has_mps() {
-                Device::Mps
-            } else {
-                Device::cuda_if_available()
-            });
-        };
-        match device {
-            Device::Cuda(index) => {
-                ensure!(
-                    tch::utils::has_cudart(),
-                    "this libtorch is built without CUDA; `sh scripts/libtorch.sh cuda` gets one with it"
-                );
-                let count = tch::Cuda::device_count();
-                ensure!(count > 0, "libtorch has CUDA, but finds no GPU");
-                ensure!(
-                    (index as i64) < count,
-                    "there is no cuda:{index}: libtorch finds {count} GPU(s)"
-                );
-            }
-            Device::Mps => ensure!(tch::utils::has_mps(), "this libtorch finds no MPS device"),
-            _ => {}
-        }
-        Ok(device)
-    }
+/// A mistake's first paragraph says it all; where it has several lines, they are a list.
+fn first_paragraph(text: &str) -> String {
+    let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
 }

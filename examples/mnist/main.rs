@@ -1,19 +1,32 @@
-//! The article's experiment: one model, trained once per dropout layer, on MNIST.
+//! The article's experiment: a model, trained once per dropout layer, on MNIST.
 //!
 //!     cargo run --release --example mnist -- --help
 
 mod args;
+mod checkpoint;
+mod curves;
 mod data;
+mod device;
+mod layer;
 mod metrics;
 mod model;
+mod numbers;
+mod output;
+mod plot;
+mod progress;
 mod report;
 mod train;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{ensure, Result};
+use tch::{nn::VarStore, Device};
 
 use args::Args;
+use data::Dataset;
+use layer::Layer;
+use model::Model;
 use report::Report;
 
 fn main() -> ExitCode {
@@ -21,7 +34,11 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(exit) => return exit,
     };
-    match run(&args) {
+    let done = match &args.load {
+        Some(file) => evaluate(&args, file),
+        None => train(&args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -30,16 +47,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<()> {
+fn train(args: &Args) -> Result<()> {
     let device = args.device.resolve()?;
-    if let Some(file) = &args.json {
-        report::check_writable(file)?;
+    for file in args.outputs() {
+        output::check_writable(file)?;
     }
-    let dataset = if args.synthetic {
-        data::synthetic(device)?
-    } else {
-        data::load(args.data_dir.as_deref(), device)?
-    };
+    let dataset = load_data(args, device)?;
     let mut report = Report::new(args, &dataset, device);
     eprintln!("{}", report.heading());
     for &layer in &args.layers {
@@ -48,8 +61,44 @@ fn run(args: &Args) -> Result<()> {
             if let Some(file) = &args.json {
                 report.write_json(file)?;
             }
+            if let Some(file) = &args.plot {
+                plot::write(file, &report.title(), &report.series())?;
+            }
         }
     }
     println!("{}", report.table());
     Ok(())
+}
+
+fn evaluate(args: &Args, file: &Path) -> Result<()> {
+    let device = args.device.resolve()?;
+    let vs = VarStore::new(device);
+    // Evaluation drops nothing, so any layer's model will do.
+    let model = Model::new(&vs.root(), args.model, Layer::None, args.p, false)?;
+    checkpoint::load(file, args.model, &vs)?;
+    let dataset = load_data(args, device)?;
+    let confusion = train::evaluate(&model, &dataset.test)?;
+    println!(
+        "{}: macro F1 {:.4}, accuracy {:.4} on the {} test images of {}",
+        file.display(),
+        confusion.macro_f1(),
+        confusion.accuracy(),
+        dataset.test.len(),
+        dataset.name
+    );
+    Ok(())
+}
+
+fn load_data(args: &Args, device: Device) -> Result<Dataset> {
+    let mut dataset = if args.synthetic {
+        data::synthetic(device)?
+    } else {
+        data::load(args.data_dir.as_deref(), device)?
+    };
+    if let Some(limit) = args.train_limit {
+        let images = dataset.train.len();
+        ensure!(limit <= images, "--train-limit {limit} is more than the {images} training images");
+        dataset.train = dataset.train.first(limit);
+    }
+    Ok(dataset)
 }

@@ -1,19 +1,20 @@
 //! What the trainings came to: a table for people, JSON for programs.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::Result;
 use comfy_table::{presets, CellAlignment, Table};
 use serde::Serialize;
 use tch::Device;
-use tempfile::NamedTempFile;
 
 use crate::args::{Args, Config};
+use crate::curves::across;
 use crate::data::Dataset;
+use crate::layer::Layer;
 use crate::metrics::Summary;
-use crate::model::Layer;
+use crate::output;
+use crate::plot::Series;
 use crate::train::Run;
 
 #[derive(Serialize)]
@@ -37,6 +38,8 @@ struct LayerResult {
     macro_f1: Summary,
     accuracy: Summary,
     seconds_per_epoch: Summary,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    macro_f1_per_epoch: Vec<Summary>,
     #[serde(skip)]
     runs: Vec<Run>,
 }
@@ -49,7 +52,17 @@ impl LayerResult {
             macro_f1: summary(|run| run.macro_f1),
             accuracy: summary(|run| run.accuracy),
             seconds_per_epoch: summary(|run| run.seconds_per_epoch),
+            macro_f1_per_epoch: across(runs.iter().map(|run| &run.curve.macro_f1)),
             runs,
+        }
+    }
+
+    fn series(&self) -> Series<'_> {
+        let losses = across(self.runs.iter().map(|run| &run.curve.losses));
+        Series {
+            name: self.layer.to_string(),
+            losses: losses.iter().map(|loss| loss.mean).collect(),
+            macro_f1: &self.macro_f1_per_epoch,
         }
     }
 }
@@ -126,27 +139,24 @@ impl Report {
         ))
     }
 
-    /// Writes to a temporary file and renames it, so that the file is always whole.
-    pub fn write_json(&self, path: &Path) -> Result<()> {
-        let cannot = || format!("cannot write {}", path.display());
-        let mut file = NamedTempFile::new_in(directory(path)).with_context(cannot)?;
-        serde_json::to_writer_pretty(&mut file, self).with_context(cannot)?;
-        writeln!(file).with_context(cannot)?;
-        file.persist(path).with_context(cannot)?;
-        Ok(())
+    /// What is trained on what and how often, for a plot.
+    pub fn title(&self) -> String {
+        let Size { name, train, .. } = &self.dataset;
+        let Config { model, p, runs, .. } = &self.config;
+        let s = if *runs == 1 { "" } else { "s" };
+        format!("{name}, {train} training images: {model}, p = {p}, {runs} run{s}")
     }
-}
 
-/// Finds out before the training whether `write_json` can work.
-pub fn check_writable(path: &Path) -> Result<()> {
-    ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
-    NamedTempFile::new_in(directory(path))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(())
-}
+    /// The curves of each layer.
+    pub fn series(&self) -> Vec<Series<'_>> {
+        self.results.iter().map(LayerResult::series).collect()
+    }
 
-fn directory(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    pub fn write_json(&self, path: &Path) -> Result<()> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        output::write(path, &json)
+    }
 }
 
 fn plus_minus(summary: &Summary, digits: usize) -> String {

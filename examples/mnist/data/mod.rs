@@ -73,4 +73,10 @@ impl Split {
     pub fn len(&self) -> i64 {
         self.labels.size()[0]
     }
+
+    /// The first `count` items.
+    pub fn first(&self, count: i64) -> Split {
+        let Split { images, labels } = self;
+        Split { images: images.narrow(0, 0, count), labels: labels.narrow(0, 0, count) }
+    }
 }

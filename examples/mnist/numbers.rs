@@ -1,0 +1,25 @@
+//! Numbers on the command line.
+
+use anyhow::{ensure, Result};
+use tch_dropout::Probability;
+
+pub fn probability(text: &str) -> Result<f64> {
+    Ok(Probability::new(number(text)?)?.get())
+}
+
+pub fn learning_rate(text: &str) -> Result<f64> {
+    let rate = number(text)?;
+    ensure!(rate.is_finite() && rate > 0.0, "expected a number above 0, got {text}");
+    Ok(rate)
+}
+
+fn number(text: &str) -> Result<f64> {
+    text.parse().map_err(|_| anyhow::anyhow!("expected a number, got '{text}'"))
+}
+
+pub fn at_least_one(text: &str) -> Result<i64> {
+    let count = text.parse().map_err(|_| anyhow::anyhow!("expected a whole number, got '{text}'"));
+    let count: i64 = count?;
+    ensure!(count >= 1, "expected at least 1, got {count}");
+    Ok(count)
+}
