@@ -4,8 +4,8 @@
 #     sh scripts/test-versions.sh [0.24] [0.26]
 #
 # Both without arguments. Each has a copy of this repository, with a libtorch and a lock file of its
-# own, in target/versions. That is kept: the first run takes ten minutes and 2 GB for each. Prints the
-# rows of the table in build.md. There is no tch 0.25 on crates.io.
+# own, in target/versions. That is kept: the first run takes ten minutes and 2 GB for each. Prints a
+# row for each, as in build.md. There is no tch 0.25 on crates.io.
 set -eu
 
 fail() {
