@@ -6,6 +6,7 @@ mod args;
 mod chart;
 mod curves;
 #[path = "../mnist/data/mod.rs"]
+#[allow(dead_code, reason = "the MNIST example needs more of it")]
 mod data;
 mod digit;
 mod model;
