@@ -200,15 +200,18 @@ impl MonteCarlo {
             1 => batch.shallow_clone(),
             fold => Tensor::f_cat(&vec![batch; fold as usize], 0)?,
         };
-        let mut passes = Accumulator::default();
-        for start in (0..self.passes).step_by(self.fold as usize) {
-            let fold = self.fold.min(self.passes - start);
-            passes.push(self.run(model, &copies.f_narrow(0, 0, fold * rows)?, fold)?)?;
+        let mut passes = Accumulator::new(rows);
+        for _ in 0..self.passes / self.fold {
+            passes.push(self.run(model, &copies, self.fold)?)?;
+        }
+        let rest = self.passes % self.fold;
+        if rest > 0 {
+            passes.push(self.run(model, &copies.f_narrow(0, 0, rest * rows)?, rest)?)?;
         }
         passes.finish()
     }
 
-    /// The logits `[fold, N, K]` of so many passes, from as many copies of the batch.
+    /// The logits `[fold * N, K]` of so many passes, from as many copies of the batch.
     fn run<F>(&self, model: &F, copies: &Tensor, fold: i64) -> Result<Tensor>
     where
         F: Fn(&Tensor, bool) -> Tensor,
@@ -219,9 +222,7 @@ impl MonteCarlo {
             return Err(Error::NothingDrawn);
         }
         match logits.size()[..] {
-            [n, k] if n == fold * rows && k >= 2 && logits.is_floating_point() => {
-                Ok(logits.f_reshape([fold, rows, k])?)
-            }
+            [n, k] if n == fold * rows && k >= 2 && logits.is_floating_point() => Ok(logits),
             _ => {
                 Err(Error::Logits { rows: fold * rows, kind: logits.kind(), shape: logits.size() })
             }

@@ -58,16 +58,21 @@ impl Prediction {
 const ENOUGH: usize = 1 << 18;
 
 /// Takes logits pass by pass.
-#[derive(Default)]
 pub(crate) struct Accumulator {
-    /// Each `[passes, N, K]`.
+    /// The rows of a pass, `N`.
+    rows: i64,
+    /// Each `[passes * N, K]`.
     pending: Vec<Tensor>,
     pending_entries: usize,
     moments: Option<Moments>,
 }
 
 impl Accumulator {
-    /// Adds the logits `[passes, N, K]` of some passes.
+    pub(crate) fn new(rows: i64) -> Self {
+        Accumulator { rows, pending: Vec::new(), pending_entries: 0, moments: None }
+    }
+
+    /// Adds the logits `[passes * N, K]` of some passes, one after the other.
     pub(crate) fn push(&mut self, logits: Tensor) -> Result<()> {
         self.pending_entries += logits.numel();
         self.pending.push(logits);
@@ -83,7 +88,9 @@ impl Accumulator {
         if self.pending.is_empty() {
             return Ok(before);
         }
-        let moments = Moments::of(&Tensor::f_cat(&self.pending, 0)?)?;
+        let logits = Tensor::f_cat(&self.pending, 0)?;
+        let classes = logits.size()[1];
+        let moments = Moments::of(&logits.f_reshape([-1, self.rows, classes])?)?;
         self.pending.clear();
         self.pending_entries = 0;
         Ok(Some(match before {
