@@ -2,10 +2,14 @@
 //!
 //! `cargo run --release --example masks -- --out masks.svg`
 
+#[path = "mnist/output.rs"]
+#[allow(dead_code, reason = "the MNIST example needs more of it")]
+mod output;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -54,8 +58,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let panels = panels(args.seed)?;
-    std::fs::write(&args.out, draw(&panels)?)
-        .with_context(|| format!("cannot write {}", args.out.display()))?;
+    output::write(&args.out, draw(&panels)?.as_bytes())?;
     println!("wrote {}", args.out.display());
     Ok(())
 }

@@ -65,7 +65,7 @@
 //! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` | `NoiseShape::Samples` |
 //! | `torchvision.ops.StochasticDepth(p, "batch")` | `NoiseShape::Shared(vec![0, 1, 2, 3])` |
 //! | `nn.AlphaDropout(p)` | no: [`Tensor::alpha_dropout`](tch::Tensor::alpha_dropout) |
-//! | `inplace=True` | no; without a gradient the mask's memory serves as the output |
+//! | `inplace=True` | no; for an input without gradient the mask's memory serves as the output |
 //! | `model.train()`, `model.eval()` | `forward_t(&x, true)`, `forward_t(&x, false)` |
 //!
 //! ```

@@ -80,7 +80,7 @@ pub fn drop_connect<'a, T: Borrow<nn::Path<'a>>>(
     config: DropConnectConfig,
 ) -> Result<DropConnect> {
     let noise = Noise { shape: NoiseShape::Elements, ..Noise::new(config.p)? };
-    let scaling = if config.rescale { Scaling::Rescale } else { Scaling::Keep };
+    let scaling = if config.rescale { Scaling::Rescale } else { Scaling::Unscaled };
     Ok(DropConnect { linear: nn::linear(vs, in_dim, out_dim, config.linear), noise, scaling })
 }
 
@@ -169,7 +169,7 @@ impl DropConnect {
     /// libtorch's own, for an `x` of another last dimension, kind or device than the weight's.
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let nn::Linear { ws, bs } = &self.linear;
-        if self.noise.is_silent(ws, train) {
+        if self.noise.is_identity(ws, train) {
             return Ok(x.f_linear(ws, bs.as_ref())?);
         }
         match ambient::fold_of(&x.size())? {

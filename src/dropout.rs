@@ -56,7 +56,7 @@ pub struct DropoutLayer<const RESCALE: bool> {
 }
 
 impl<const RESCALE: bool> DropoutLayer<RESCALE> {
-    const SCALING: Scaling = if RESCALE { Scaling::Rescale } else { Scaling::Keep };
+    const SCALING: Scaling = if RESCALE { Scaling::Rescale } else { Scaling::Unscaled };
 
     /// A layer that drops columns with probability `p`, following [`tch::manual_seed`].
     ///
@@ -223,7 +223,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// As for [`draw_mask`](Self::draw_mask).
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        if self.noise.is_silent(x, train) {
+        if self.noise.is_identity(x, train) {
             return Ok(x.shallow_clone());
         }
         self.noise.apply(x, Self::SCALING)

@@ -61,7 +61,11 @@ pub enum Error {
     #[error("dropout is not defined for tensors of kind {0:?}")]
     Kind(Kind),
 
-    /// A position asked of, or given to, a layer that follows libtorch's generator.
+    /// A sparse tensor, or one in oneDNN's own format.
+    #[error("dropout is defined for strided tensors, not for sparse or oneDNN's ones")]
+    Layout,
+
+    /// A position given to a layer that follows libtorch's generator.
     #[error("the layer has no stream to set to step {0}: give it a seed first")]
     NoStream(u64),
 
@@ -123,6 +127,12 @@ pub enum Error {
         /// The input's shape.
         shape: Vec<i64>,
     },
+
+    /// A mask of a weight within folded passes, which need one each.
+    #[error(
+        "a weight of shape {0:?} has one mask for all folded passes: use drop_connect, or fold 1"
+    )]
+    FoldedWeight(Vec<i64>),
 
     /// Monte Carlo dropout in a model that is itself run in folded passes.
     #[error("Monte Carlo dropout within folded passes is not possible: give the outer one fold 1")]

@@ -68,13 +68,13 @@
 //!
 //! On a CPU libtorch draws a 53-bit number for each element, one after the other. Here 16 bits decide an
 //! element, more only where they leave a doubt, and all of libtorch's threads draw at once, in vector
-//! registers. Where no gradient is recorded, the product is written over the mask, so that nothing but the
+//! registers. Where `x` needs no gradient, the product is written over the mask, so that nothing but the
 //! output is allocated. `cargo bench --bench speed` compares; README has a table. Some builds of libtorch
 //! have a faster path on Intel CPUs, through MKL; there is less to gain there. The columns' few draws are
 //! cheap anywhere.
 //!
-//! On a GPU a layer without a seed draws with libtorch's generator there. One with a seed draws on the
-//! CPU and copies the mask, which is slower.
+//! On a GPU a layer without a seed draws with libtorch's generator there, and [`TrueDropout`] over elements
+//! is libtorch's own fused kernel. One with a seed draws on the CPU and copies the mask, which is slower.
 //!
 //! # Limits
 //!
@@ -83,7 +83,7 @@
 //! - A mask is made outside libtorch's graph. Trace a model
 //!   ([`CModule::create_by_tracing`](tch::CModule::create_by_tracing)) in evaluation.
 //! - In `f16` and `bf16` the scale `1 / (1 - p)` is rounded to that kind, as in
-//!   [`Tensor::dropout`](tch::Tensor::dropout).
+//!   [`Tensor::dropout`](tch::Tensor::dropout): beyond `p = 1 - 1/65504` it is infinite in `f16`.
 #![warn(missing_docs)]
 
 mod ambient;

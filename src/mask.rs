@@ -28,7 +28,7 @@ use crate::{NoiseShape, Probability, Stream};
 ///
 /// `p` outside `[0, 1]`; an `x` of fewer than two dimensions.
 pub fn column_mask(x: &Tensor, p: f64) -> Result<Tensor> {
-    Noise { shape: NoiseShape::Columns, ..Noise::new(p)? }.draw(x, Scaling::Keep)
+    Noise { shape: NoiseShape::Columns, ..Noise::new(p)? }.draw(x, Scaling::Unscaled)
 }
 
 /// Draws a mask with a number for each element of `x`: 0 with probability `p`, and 1 otherwise.
@@ -50,7 +50,7 @@ pub fn column_mask(x: &Tensor, p: f64) -> Result<Tensor> {
 ///
 /// `p` outside `[0, 1]`.
 pub fn element_mask(x: &Tensor, p: f64) -> Result<Tensor> {
-    Noise { shape: NoiseShape::Elements, ..Noise::new(p)? }.draw(x, Scaling::Keep)
+    Noise { shape: NoiseShape::Elements, ..Noise::new(p)? }.draw(x, Scaling::Unscaled)
 }
 
 /// Multiplies `x` with a mask, broadcast: the one pass over `x` that every layer makes.
@@ -77,7 +77,9 @@ pub fn apply_mask(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
         return Err(Error::MaskShape { mask: mask.size(), input: x.size() });
     }
     match real(x.kind()) {
-        Some(kind) if kind != mask.kind() => Ok(x.f_mul(&mask.f_to_kind(kind)?)?),
+        Some(kind) if ![kind, x.kind()].contains(&mask.kind()) => {
+            Ok(x.f_mul(&mask.f_to_kind(kind)?)?)
+        }
         _ => Ok(x.f_mul(mask)?),
     }
 }
@@ -85,7 +87,7 @@ pub fn apply_mask(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
 /// Whether kept entries of a mask are 1, or 1 / (1 - p).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scaling {
-    Keep,
+    Unscaled,
     Rescale,
 }
 
@@ -103,9 +105,13 @@ impl Noise {
         Ok(Noise { p: Probability::new(p)?, shape: NoiseShape::default(), stream: None })
     }
 
-    /// Whether a forward pass would be the identity, so that nothing need be drawn.
-    pub(crate) fn is_silent(&self, x: &Tensor, train: bool) -> bool {
-        !(train || ambient::awake()) || self.p.get() == 0.0 || x.numel() == 0
+    /// Whether a forward pass is the identity, so that nothing need be drawn.
+    pub(crate) fn is_identity(&self, x: &Tensor, train: bool) -> bool {
+        !(train || ambient::awake()) || self.drops_nothing(x)
+    }
+
+    fn drops_nothing(&self, x: &Tensor) -> bool {
+        self.p.get() == 0.0 || x.numel() == 0
     }
 
     pub(crate) fn step(&self) -> Option<u64> {
@@ -118,12 +124,11 @@ impl Noise {
 
     /// `x` times a new mask.
     ///
-    /// Where no gradient will ask for the mask, the product takes its place in memory: fresh memory
-    /// costs more than the multiplication.
+    /// Where `x` needs no gradient, and nobody will ask for the mask, the product takes its place in
+    /// memory: fresh memory costs more than the multiplication.
     pub(crate) fn apply(&self, x: &Tensor, scaling: Scaling) -> Result<Tensor> {
         if self.is_fused(x, scaling)? {
-            ambient::note_draw();
-            return Ok(x.f_dropout(self.p.get(), true)?);
+            return self.libtorchs_own(x);
         }
         let mut mask = self.draw(x, scaling)?;
         if !x.requires_grad() && looks_like(&mask, x) {
@@ -136,6 +141,7 @@ impl Noise {
     /// Whether this is libtorch's own dropout on a GPU, which there draws, rescales and multiplies in one
     /// kernel, where a mask takes three.
     fn is_fused(&self, x: &Tensor, scaling: Scaling) -> Result<bool> {
+        ambient::fold_of(&x.size())?; // A batch that does not fit is an error on any device.
         Ok(x.device().is_cuda()
             && self.stream.is_none()
             && scaling == Scaling::Rescale
@@ -143,17 +149,24 @@ impl Noise {
             && self.shape.resolve(&x.size())? == x.size())
     }
 
+    fn libtorchs_own(&self, x: &Tensor) -> Result<Tensor> {
+        ambient::note_draw();
+        Ok(x.f_dropout(self.p.get(), true)?)
+    }
+
     /// Draws the mask for `x`. Where passes of Monte Carlo dropout lie side by side in `x`, each has a
     /// mask of its own, repeated over its rows if they share one.
     pub(crate) fn draw(&self, x: &Tensor, scaling: Scaling) -> Result<Tensor> {
         if self.is_fused(x, scaling)? {
-            ambient::note_draw();
-            return Ok(x.f_ones_like()?.f_dropout(self.p.get(), true)?);
+            return self.libtorchs_own(&x.f_ones_like()?);
         }
         let mut size = x.size();
         let fold = ambient::fold_of(&size)?;
         if fold == 1 {
             return self.draw_sized(x, &self.shape.resolve(&size)?, scaling);
+        }
+        if x.requires_grad() {
+            return Err(Error::FoldedWeight(size));
         }
         size[0] /= fold;
         let mut noise = self.shape.resolve(&size)?;
@@ -166,14 +179,18 @@ impl Noise {
         Ok(mask.f_repeat_interleave_self_int(repeats, 0, None)?)
     }
 
-    /// Draws a mask of this size, on `x`'s device and of the kind that multiplies with `x`.
+    /// Draws a mask of this size, on `x`'s device and of the kind that multiplies with `x`. Where there is
+    /// nothing to drop, nothing is drawn.
     pub(crate) fn draw_sized(&self, x: &Tensor, size: &[i64], scaling: Scaling) -> Result<Tensor> {
-        ambient::note_draw();
         let kind = mask_kind(x.kind(), scaling)?;
-        let kept = match scaling {
-            Scaling::Keep => 1.0,
-            Scaling::Rescale => self.p.scale(),
-        };
+        if x.is_sparse() || x.is_mkldnn() {
+            return Err(Error::Layout);
+        }
+        let kept = self.kept(scaling);
+        if self.drops_nothing(x) {
+            return Ok(Tensor::f_full(size, kept, (kind, x.device()))?);
+        }
+        ambient::note_draw();
         match (&self.stream, x.device()) {
             (Some(stream), device) => {
                 let mask = random::mask(stream.advance(), self.p, kept, size, kind)?;
@@ -190,6 +207,16 @@ impl Noise {
             (None, device) => on_device(self.p, kept, size, kind, device),
         }
     }
+
+    /// What a kept entry of a mask is. None is kept at `p = 1`, where `1 / (1 - p)` is infinite, and 0
+    /// times infinity NaN.
+    fn kept(&self, scaling: Scaling) -> f64 {
+        match scaling {
+            Scaling::Unscaled => 1.0,
+            Scaling::Rescale if self.p.get() == 1.0 => 0.0,
+            Scaling::Rescale => self.p.scale(),
+        }
+    }
 }
 
 /// A mask drawn where `x` is, by libtorch's generator of that device.
@@ -200,12 +227,7 @@ fn on_device(
     kind: Kind,
     device: Device,
 ) -> Result<Tensor> {
-    let mut mask = Tensor::f_empty(size, (kind, device))?;
-    if p.get() == 1.0 {
-        // 1 / (1 - p) is infinite here, and 0 times infinity is NaN.
-        return Ok(mask.f_zero_()?);
-    }
-    let mut mask = mask.f_bernoulli_float_(1.0 - p.get())?;
+    let mut mask = Tensor::f_empty(size, (kind, device))?.f_bernoulli_float_(1.0 - p.get())?;
     if kept != 1.0 {
         mask = mask.f_mul_scalar_(kept)?;
     }
@@ -222,7 +244,7 @@ fn looks_like(mask: &Tensor, x: &Tensor) -> bool {
 fn mask_kind(x: Kind, scaling: Scaling) -> Result<Kind> {
     use Kind::*;
     match (x, scaling) {
-        (Uint8 | Int8 | Int16 | Int | Int64 | Bool, Scaling::Keep) => Ok(x),
+        (Uint8 | Int8 | Int16 | Int | Int64 | Bool, Scaling::Unscaled) => Ok(x),
         (Uint8 | Int8 | Int16 | Int | Int64 | Bool, Scaling::Rescale) => Ok(Float),
         _ => real(x).ok_or(Error::Kind(x)),
     }

@@ -56,7 +56,9 @@ where
 /// dimension 0. The distribution is the same: what the batch shares (a mask of columns, the weights of
 /// [`DropConnect`](crate::DropConnect)) is still drawn once for each pass. A model must keep the batch
 /// in dimension 0 for that, in front of all it calls layers with, though it may make several rows of
-/// each, as in `[N, T, C]` to `[N * T, C]`. A layer with a seed takes one step for each forward, and so
+/// each, as in `[N, T, C]` to `[N * T, C]`. A mask that the model draws for a weight of its own would be
+/// one for all folded passes: an error, if the weight requires a gradient, and for a frozen one yours to
+/// avoid. A layer with a seed takes one step for each forward, and so
 /// `passes / n` of them.
 ///
 /// ```

@@ -14,7 +14,6 @@ fn matrix() -> Tensor {
 
 #[test]
 fn a_column_mask_has_one_number_per_column_and_zeroes_whole_columns() {
-    tch::manual_seed(0);
     for _ in 0..100 {
         let mask = column_mask(&matrix(), 0.5).unwrap();
         assert_eq!((mask.size(), mask.kind()), (vec![1, 3], Kind::Int64));
@@ -35,7 +34,6 @@ fn a_column_mask_has_one_number_per_column_and_zeroes_whole_columns() {
 
 #[test]
 fn drop_connect_zeroes_single_entries() {
-    tch::manual_seed(0);
     let mut seen_part_of_a_column = false;
     for _ in 0..100 {
         let mask = element_mask(&matrix(), 0.5).unwrap();
@@ -49,7 +47,6 @@ fn drop_connect_zeroes_single_entries() {
 
 #[test]
 fn p_is_the_probability_of_zero() {
-    tch::manual_seed(0);
     let x = Tensor::ones([2, 100_000], float());
     for p in [0.1, 0.3, 0.5, 0.9] {
         common::assert_binomial(kept(&column_mask(&x, p).unwrap()), 1e5, 1.0 - p);
@@ -59,7 +56,6 @@ fn p_is_the_probability_of_zero() {
 
 #[test]
 fn dropout_zeroes_and_does_not_rescale() {
-    tch::manual_seed(0);
     let x = common::nonzero(&[8, 1000]);
     let y = Dropout::new(0.3).unwrap().forward_t(&x, true);
     let dropped = y.get(0).eq(0);
@@ -69,7 +65,6 @@ fn dropout_zeroes_and_does_not_rescale() {
 
 #[test]
 fn true_dropout_rescales_by_one_over_the_keep_probability() {
-    tch::manual_seed(0);
     let x = common::nonzero(&[8, 1000]);
     let y = TrueDropout::new(0.3).unwrap().forward_t(&x, true);
     let expected = (&x * (1.0 / 0.7)).masked_fill(&y.get(0).eq(0), 0);
@@ -96,7 +91,6 @@ fn p_must_be_a_probability() {
 
 #[test]
 fn integers_stay_integers_but_for_rescaling() {
-    tch::manual_seed(0);
     assert_eq!(Dropout::new(0.5).unwrap().forward_t(&matrix(), true).kind(), Kind::Int64);
     assert_eq!(TrueDropout::new(0.5).unwrap().forward_t(&matrix(), true).kind(), Kind::Float);
 }

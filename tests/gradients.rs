@@ -13,7 +13,6 @@ fn leaf(size: &[i64], kind: Kind) -> Tensor {
 
 #[test]
 fn the_gradient_is_the_mask_and_its_scale() {
-    tch::manual_seed(0);
     for shape in [
         NoiseShape::Columns,
         NoiseShape::Elements,
@@ -56,7 +55,6 @@ fn double_backward_works() {
 /// Central differences in f64, of a function that is not linear in the layer's output.
 #[test]
 fn the_gradient_agrees_with_differences() {
-    tch::manual_seed(0);
     let forward = |x: &Tensor| {
         let layer = TrueDropout::new(0.4).unwrap().noise_shape(NoiseShape::Elements).seed(3);
         layer.forward_t(x, true).sin().sum(Kind::Double)

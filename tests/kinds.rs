@@ -177,3 +177,33 @@ fn a_mask_that_does_not_fit_is_an_error() {
     }
     assert_same_bits(&apply_mask(&x, &Tensor::from(2f32)).unwrap(), &(&x * 2.0));
 }
+
+#[test]
+fn a_tensor_without_strides_is_an_error() {
+    let sparse = nonzero(&[2, 3]).to_sparse_sparse_dim(2);
+    for layer in [TrueDropout::new(0.5).unwrap(), TrueDropout::new(0.5).unwrap().seed(1)] {
+        let error = layer.noise_shape(NoiseShape::Elements).f_forward_t(&sparse, true).unwrap_err();
+        let text = "dropout is defined for strided tensors, not for sparse or oneDNN's ones";
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[test]
+fn a_complex_mask_keeps_its_imaginary_part() {
+    let x = Tensor::randn([4, 3], (Kind::ComplexFloat, device()));
+    let mask = Tensor::randn([4, 3], (Kind::ComplexFloat, device()));
+    assert_eq!(apply_mask(&x, &mask).unwrap(), &x * &mask);
+}
+
+#[test]
+fn where_nothing_is_dropped_no_mask_is_drawn_either() {
+    let x = nonzero(&[4, 3]);
+    let empty = Tensor::zeros([0, 3], float());
+    for (p, x) in [(0.0, &x), (0.5, &empty), (1.0, &empty)] {
+        let layer = TrueDropout::new(p).unwrap().seed(1);
+        assert_eq!(layer.draw_mask(x).unwrap().size(), [1, 3]);
+        assert_eq!(layer.step(), Some(0));
+    }
+    let layer = TrueDropout::new(0.0).unwrap();
+    assert_eq!(layer.draw_mask(&x).unwrap(), Tensor::ones([1, 3], float()));
+}

@@ -49,12 +49,12 @@ fn just_below_one_keeps_next_to_nothing_and_rescales_it() {
 
 #[test]
 fn a_scale_that_half_precision_cannot_hold_is_infinite_as_in_libtorch() {
-    let scale = |p| {
-        let x = Tensor::ones([100], (Kind::Half, device()));
-        elements(p).seed(1).draw_mask(&x).unwrap().max().double_value(&[])
-    };
+    let x = Tensor::ones([1_000_000], (Kind::Half, device()));
+    let scale = |p| elements(p).seed(1).draw_mask(&x).unwrap().max().double_value(&[]);
     assert_eq!(scale(0.5), 2.0);
-    assert!(!scale(0.999).is_nan());
+    assert_eq!(scale(0.999), 1000.0);
+    assert_eq!(scale(1.0 - 1e-5), f64::INFINITY);
+    assert_eq!(x.dropout(1.0 - 1e-5, true).max().double_value(&[]), f64::INFINITY);
 }
 
 /// More elements than 32 bits can count, in bf16. Runs where 12 GB are free.

@@ -8,7 +8,7 @@ use std::fs;
 use common::alone;
 use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{NoiseShape, TrueDropout};
+use tch_dropout::{MonteCarlo, NoiseShape, TrueDropout};
 
 /// The process's memory, whatever device the other tests are on.
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
@@ -91,4 +91,20 @@ fn a_hundred_thousand_forwards_leave_nothing_behind() {
     // 100,000 times the least that could leak, 16 bytes, would be 1.6 million.
     let growth = status("VmRSS:") - before;
     assert!(growth < MIB, "{growth} bytes");
+}
+
+/// Half a MiB of logits a pass: kept, they would be 90 MiB more.
+#[test]
+fn monte_carlo_takes_no_more_memory_for_ten_times_the_passes() {
+    let _alone = alone();
+    let layer = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements);
+    let x = Tensor::rand([2048, 64], FLOAT);
+    let weight = Tensor::randn([64, 64], FLOAT).set_requires_grad(true);
+    let model = |x: &Tensor, train| layer.forward_t(x, train).matmul(&weight);
+    let peak = |passes| {
+        let run = MonteCarlo::new(passes).unwrap();
+        peak_of(|| run.predict(model, &x).unwrap().mean)
+    };
+    let (few, many) = (peak(20), peak(200));
+    assert!(many - few < 30 * MIB, "{} MiB, then {}", few / MIB, many / MIB);
 }

@@ -174,24 +174,39 @@ proptest! {
 
     #[test]
     fn any_probability_and_any_kind_is_a_result_or_an_error(
-        p in any::<f64>(),
+        p in prop_oneof![2 => 0.0..=1.0, 1 => any::<f64>(), 1 => select(vec![f64::NAN, -0.0, 1.0])],
         size in prop::collection::vec(0i64..5, 0..5),
         shape in noise_shapes(),
         kind in select(vec![Kind::Bool, Kind::Uint8, Kind::Int8, Kind::Int16, Kind::Int,
-            Kind::Int64, Kind::ComplexFloat, Kind::ComplexDouble, Kind::Half]),
+            Kind::Int64, Kind::ComplexFloat, Kind::ComplexDouble]),
+        seed in any::<Option<u64>>(),
     ) {
         let _generator = alone();
         let x = Tensor::ones(&size, (kind, device()));
-        match DropoutLayer::<true>::new(p) {
-            Ok(layer) => {
-                let y = layer.noise_shape(shape.clone()).f_forward_t(&x, true);
-                prop_assert_eq!(y.is_ok(), p == 0.0 || x.numel() == 0 || shape.resolve(&size).is_ok());
-            }
+        let layer = match DropoutLayer::<true>::new(p) {
+            Ok(layer) => layer.noise_shape(shape.clone()),
             Err(error) => {
                 prop_assert!(!(0.0..=1.0).contains(&p));
                 let expected = format!("p must be a probability in [0, 1], got {p}");
                 prop_assert_eq!(error.to_string(), expected);
+                return Ok(());
             }
+        };
+        let layer = match seed {
+            Some(seed) => layer.seed(seed),
+            None => layer,
+        };
+        match layer.f_forward_t(&x, true) {
+            Ok(_) if p == 0.0 || x.numel() == 0 => {}
+            Ok(y) => {
+                let complex = matches!(kind, Kind::ComplexFloat | Kind::ComplexDouble);
+                prop_assert_eq!(y.kind(), if complex { kind } else { Kind::Float });
+                let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 1.0 };
+                let kept = y.real().isclose(&y.real().full_like(scale), 1e-6, 0.0, false);
+                let right = y.eq(0).logical_or(&kept);
+                prop_assert!(bool::try_from(right.all()).unwrap(), "{}", y);
+            }
+            Err(_) => prop_assert!(shape.resolve(&size).is_err()),
         }
     }
 }

@@ -49,12 +49,16 @@ pub struct Entry {
 
 type Forward = Box<dyn Fn(&Tensor) -> Tensor>;
 
+/// What the others are compared with.
+const ONE_PASS: &str = "one pass";
+const LIBTORCH: &str = "Tensor::dropout";
+
 fn contestants(p: f64) -> Vec<(&'static str, Forward)> {
     let ours = |shape| TrueDropout::new(p).expect("p is a probability").noise_shape(shape);
     let forward = |layer: TrueDropout| -> Forward { Box::new(move |x| layer.forward_t(x, true)) };
     vec![
-        ("one pass", Box::new(|x: &Tensor| x * 2.0)),
-        ("Tensor::dropout", Box::new(move |x: &Tensor| x.dropout(p, true))),
+        (ONE_PASS, Box::new(|x: &Tensor| x * 2.0)),
+        (LIBTORCH, Box::new(move |x: &Tensor| x.dropout(p, true))),
         ("the article's two passes", Box::new(move |x: &Tensor| two_passes(x, p))),
         ("columns", forward(ours(NoiseShape::Columns))),
         ("channels", forward(ours(NoiseShape::Channels))),
@@ -82,6 +86,11 @@ pub fn run(
 ) -> Vec<Entry> {
     let (names, forwards): (Vec<_>, Vec<_>) = contestants(p).into_iter().unzip();
     let times = race(&forwards, shape, kind, pass, device, effort);
+    let time_of = |name| {
+        let place = names.iter().position(|&other| other == name).expect("a contestant's name");
+        times[place]
+    };
+    let (one_pass, libtorch) = (time_of(ONE_PASS), time_of(LIBTORCH));
     let entry = |(contestant, median_ns): (&'static str, f64)| Entry {
         shape: shape.to_vec(),
         kind: if kind == Kind::Float { "f32" } else { "bf16" }.to_owned(),
@@ -89,10 +98,10 @@ pub fn run(
         contestant,
         median_ns,
         ns_per_element: median_ns / shape.iter().product::<i64>() as f64,
-        vs_libtorch: times[1] / median_ns,
-        vs_one_pass: median_ns / times[0],
+        vs_libtorch: libtorch / median_ns,
+        vs_one_pass: median_ns / one_pass,
     };
-    names.into_iter().zip(times.clone()).map(entry).collect()
+    names.iter().copied().zip(times.iter().copied()).map(entry).collect()
 }
 
 /// The times of these forwards on one input.

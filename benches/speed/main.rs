@@ -102,7 +102,7 @@ fn table(entries: &[Entry]) -> Table {
             entry.contestant.to_owned(),
             format!("{:.4}", entry.median_ns / 1e6),
             format!("{:.3}", entry.ns_per_element),
-            format!("{:.2}x faster", entry.vs_libtorch),
+            format!("{:.2}x as fast", entry.vs_libtorch),
             format!("{:.2}", entry.vs_one_pass),
         ]);
     }

@@ -104,7 +104,7 @@ pub fn run(device: Device, effort: Effort) -> Result<Table> {
             name.to_string(),
             format!("{:.1}", time / 1e6),
             format!("{:.0} %", 100.0 * (time - times[0]) / time),
-            format!("{:.2}x faster", times[1] / time),
+            format!("{:.2}x as fast", times[1] / time),
         ]);
     }
     right_align(&mut table, 1);

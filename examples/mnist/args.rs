@@ -22,8 +22,6 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     pub device: Choice,
 
-    /// A directory with MNIST's four IDX files, plain or .gz; MNIST is downloaded into it if it has
-    /// none
     #[arg(long, value_name = "DIR", help = format!("A directory with the four IDX files, plain or .gz; MNIST is downloaded into it if it has none [default: {DEFAULT_DIRECTORY}]"))]
     pub data_dir: Option<PathBuf>,
 

@@ -1,12 +1,10 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{ensure, Context, Result};
 use clap::error::ErrorKind;
 use clap::Parser;
-use tempfile::NamedTempFile;
 
 use crate::data::DEFAULT_DIRECTORY;
 
@@ -18,7 +16,6 @@ pub struct Args {
     #[arg(long, value_name = "FILE", default_value = "uncertainty.svg")]
     pub out: PathBuf,
 
-    /// A directory with MNIST's four IDX files
     #[arg(long, value_name = "DIR", help = format!("A directory with the four IDX files, plain or .gz; MNIST is downloaded into it if it has none [default: {DEFAULT_DIRECTORY}]"))]
     pub data_dir: Option<PathBuf>,
 
@@ -57,17 +54,5 @@ impl Args {
         let text = error.to_string();
         eprintln!("{} (--help tells more)", text.lines().next().unwrap_or_default());
         Err(ExitCode::from(2))
-    }
-
-    /// A file that cannot be written is told of before the training, not after it.
-    pub fn check_out(&self) -> Result<()> {
-        if self.time {
-            return Ok(());
-        }
-        let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty());
-        ensure!(!self.out.is_dir(), "cannot write {}: it is a directory", self.out.display());
-        NamedTempFile::new_in(parent.unwrap_or(Path::new(".")))
-            .with_context(|| format!("cannot write {}", self.out.display()))?;
-        Ok(())
     }
 }

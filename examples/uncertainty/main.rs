@@ -10,11 +10,13 @@ mod curves;
 mod data;
 mod digit;
 mod model;
+#[path = "../mnist/output.rs"]
+mod output;
 mod timing;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tch::nn::ModuleT;
 use tch::Device;
 use tch_dropout::MonteCarlo;
@@ -43,7 +45,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    args.check_out()?;
+    if !args.time {
+        output::check_writable(&args.out)?;
+    }
     let dataset = if args.synthetic {
         data::synthetic(Device::Cpu)?
     } else {
@@ -63,8 +67,7 @@ fn run(args: &Args) -> Result<()> {
     println!("{}", curves.in_words(args.digit));
 
     let svg = chart::draw(&curves, &turned, args.digit)?;
-    std::fs::write(&args.out, svg)
-        .with_context(|| format!("cannot write {}", args.out.display()))?;
+    output::write(&args.out, svg.as_bytes())?;
     println!("wrote {}", args.out.display());
     Ok(())
 }

@@ -48,7 +48,7 @@ impl Bits {
     #[cold]
     fn tail(&self, entry: usize) -> u64 {
         let low = self.origin.low | TIE | entry as u64;
-        philox::blocks(self.origin.key, self.origin.high, low)[0][0] >> 16
+        philox::block(self.origin.key, self.origin.high, low)[0] >> 16
     }
 }
 

@@ -92,7 +92,7 @@ pub(crate) fn filled<W: Word, F: Fill<W>>(layout: Layout, fill: &F) -> Result<Te
     // SAFETY: the tensor is dense, on the CPU and of W's width (asserted above), so that its `entries`
     // words lie side by side from `memory` on, aligned by libtorch's allocator. No one else knows this
     // tensor yet.
-    unsafe { fill_memory(memory, entries, threads, fill) };
+    unsafe { fill_memory(memory, entries, threads, Instructions::best(), fill) };
     Ok(tensor)
 }
 
@@ -105,10 +105,10 @@ unsafe fn fill_memory<W: Word, F: Fill<W>>(
     memory: *mut W,
     entries: usize,
     threads: usize,
+    instructions: Instructions,
     fill: &F,
 ) {
     let memory = Memory(memory);
-    let instructions = Instructions::best();
     pool::run(threads, &|thread, threads| {
         let part = part(thread, threads, entries, F::GRAIN);
         // SAFETY: the words are ours, says the caller; the part is within them, and `part` never gives

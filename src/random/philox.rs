@@ -1,6 +1,6 @@
 //! Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as
 //! 1, 2, 3" (SC 2011). It is a keyed mixing of a counter: any part of a stream can be computed by
-//! itself, on any thread, and two streams whose keys or counters differ never overlap.
+//! itself, on any thread, and under one key no two counters have the same numbers.
 
 /// How many counters are mixed side by side, for the compiler to put into vector registers.
 pub(crate) const SIDE_BY_SIDE: usize = 16;
@@ -26,8 +26,9 @@ pub(crate) fn blocks(key: u64, high: u64, low: u64) -> [[u64; 2]; SIDE_BY_SIDE] 
     blocks
 }
 
+/// The words of one counter.
 #[inline(always)]
-fn block(key: u64, high: u64, low: u64) -> [u64; 2] {
+pub(crate) fn block(key: u64, high: u64, low: u64) -> [u64; 2] {
     let mut c = [low, low >> 32, high, high >> 32];
     let mut key = [key as u32, (key >> 32) as u32];
     for _ in 0..ROUNDS {

@@ -114,9 +114,9 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// MNIST, where `MNIST_DIR` or a directory beside this repository has it.
+/// MNIST, where `MNIST_DIR` or the example's own directory has it.
 pub fn mnist_directory() -> Option<PathBuf> {
-    let directory = std::env::var_os("MNIST_DIR").map_or("../shared/mnist".into(), PathBuf::from);
+    let directory = std::env::var_os("MNIST_DIR").map_or("data/mnist".into(), PathBuf::from);
     let found = directory.join("train-images-idx3-ubyte.gz").exists();
     if !found {
         println!("skipped: no MNIST in {}; MNIST_DIR may name another place", directory.display());

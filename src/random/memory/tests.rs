@@ -14,6 +14,12 @@ fn sizes() -> impl Iterator<Item = usize> {
     (0..=200).chain(parts.into_iter().flat_map(|n| n - 129..=n + 129))
 }
 
+/// One to three threads with the best instructions, and each other set on one.
+fn ways() -> impl Iterator<Item = (usize, Instructions)> {
+    let threads = (1..=3).map(|threads| (threads, Instructions::best()));
+    threads.chain(Instructions::available().skip(1).map(|instructions| (1, instructions)))
+}
+
 #[test]
 fn all_instructions_write_what_the_portable_ones_write() {
     let sets: Vec<Instructions> = Instructions::available().collect();
@@ -70,17 +76,19 @@ fn nothing_is_written_beyond_either_end() {
         let mut guarded = Guarded::new((largest + 1) * size_of::<W>());
         let mask = mask(0.3, kept);
         for entries in sizes() {
-            for threads in [1, 2, 3] {
+            let mut expected = vec![W::ZERO; entries];
+            mask.fill(0, &mut expected);
+            for (threads, instructions) in ways() {
                 // A mark, and then the words up to the page behind which nothing may be touched.
                 let words = guarded.last_words(entries + 1);
                 words.fill(mark);
                 // SAFETY: `entries` words of a slice that nobody else has.
-                unsafe { fill_memory(words[1..].as_mut_ptr(), entries, threads, &mask) };
+                unsafe {
+                    fill_memory(words[1..].as_mut_ptr(), entries, threads, instructions, &mask)
+                };
                 assert_eq!(words[0], mark);
-
-                let mut expected = vec![W::ZERO; entries];
-                mask.fill(0, &mut expected);
-                assert!(words[1..] == expected, "{entries} entries, {threads} threads");
+                let way = format!("{entries} entries, {threads} threads, {instructions:?}");
+                assert!(words[1..] == expected, "{way}");
             }
         }
     }
