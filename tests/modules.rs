@@ -7,7 +7,9 @@ use std::sync::Arc;
 use common::{assert_same_bits, device, float, nonzero};
 use tch::nn::{self, Module, ModuleT};
 use tch::Tensor;
-use tch_dropout::{drop_connect, DropConnect, DropConnectConfig, Dropout, NoiseShape, TrueDropout};
+use tch_dropout::{
+    drop_connect, DropConnect, DropConnectConfig, Dropout, Error, NoiseShape, Stream, TrueDropout,
+};
 
 #[derive(Debug)]
 struct Net {
@@ -106,6 +108,24 @@ fn drop_connect_masks_the_weight_and_not_the_bias() {
         let masked = elements.forward_t(ws, true) * scale;
         assert_same_bits(&layer.forward_t(&x, true), &x.linear(&masked, bs.as_ref()));
     }
+}
+
+#[test]
+fn drop_connect_has_a_stream_as_any_layer() {
+    let vs = nn::VarStore::new(device());
+    let layer = |name: &str| drop_connect(vs.root() / name, 6, 5, Default::default()).unwrap();
+    let x = nonzero(&[4, 6]);
+    let seeded = layer("seeded").stream(Stream::new(7).worker(1));
+    assert_eq!(seeded.step(), Some(0));
+    let (first, second) = (seeded.forward_t(&x, true), seeded.forward_t(&x, true));
+    assert_ne!(first, second);
+    assert_eq!(seeded.step(), Some(2));
+    seeded.set_step(1).unwrap();
+    assert_same_bits(&seeded.forward_t(&x, true), &second);
+
+    let unseeded = layer("unseeded");
+    assert_eq!(unseeded.step(), None);
+    assert!(matches!(unseeded.set_step(1), Err(Error::NoStream(1))));
 }
 
 #[test]
