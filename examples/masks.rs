@@ -1,4 +1,4 @@
-//! A picture of the masks: what each noise shape, and DropConnect, drops together.
+//! A picture of the masks: what each named noise shape, and DropConnect, drops together.
 //!
 //! `cargo run --release --example masks -- --out masks.svg`
 
@@ -18,7 +18,7 @@ use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{drop_connect, DropConnectConfig, NoiseShape, Stream, TrueDropout};
 
-/// Draws one activation's masks of every noise shape, and DropConnect's, as an SVG
+/// Draws one activation's masks of the four named noise shapes, and DropConnect's, as an SVG
 #[derive(Parser)]
 struct Args {
     /// Where to write the picture
@@ -59,8 +59,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let panels = panels(args.seed)?;
     output::write(&args.out, draw(&panels)?.as_bytes())?;
-    println!("wrote {}", args.out.display());
-    Ok(())
+    output::print(&format!("wrote {}", args.out.display()))
 }
 
 struct Panel {

@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release --example stream -- --seed 1 | dieharder -a -g 200`
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -29,15 +30,25 @@ struct Args {
 /// A block decides eight elements.
 const TILE: u64 = 8 * philox::SIDE_BY_SIDE as u64;
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let args = Args::parse();
-    let high = u64::from(args.worker) << 48;
-    let steps = 0..1 << 48;
-    match steps.into_iter().try_for_each(|step| write_mask(&args, high | step)) {
-        // Whoever reads has enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+    if io::stdout().is_terminal() {
+        eprintln!("error: this is no text for a terminal: send it into a pipe or a file");
+        return ExitCode::FAILURE;
     }
+    match write_masks(&args) {
+        // Whoever reads has enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write to standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn write_masks(args: &Args) -> io::Result<()> {
+    let high = u64::from(args.worker) << 48;
+    (0..1 << 48).try_for_each(|step| write_mask(args, high | step))
 }
 
 /// The numbers of one mask, in the order of its elements.

@@ -2,7 +2,7 @@
 //!
 //! [`TrueDropout`](crate::TrueDropout) rescales what it keeps, as all the dropouts here do. Only the
 //! [noise shape](crate::NoiseShape) differs, and whether a batch shares its draws: its default,
-//! columns, does, and none of those here does unless it is told to.
+//! columns, does; of the others, none does by default.
 //!
 //! # A closure with `Tensor::dropout`
 //!
@@ -63,7 +63,7 @@
 //! | `nn.Dropout(p)`, `F.dropout(x, p, training)` | `NoiseShape::Elements` |
 //! | `nn.Dropout1d(p)`, `2d`, `3d` | `NoiseShape::Channels`; the batch is not optional |
 //! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` | `NoiseShape::Samples` |
-//! | `torchvision.ops.StochasticDepth(p, "batch")` | `NoiseShape::Shared(vec![0, 1, 2, 3])` |
+//! | `torchvision.ops.StochasticDepth(p, "batch")` | `NoiseShape::Shared(vec![0, 1, 2, 3])`, all dimensions of a 4-d `x` |
 //! | `nn.AlphaDropout(p)` | no: [`Tensor::alpha_dropout`](tch::Tensor::alpha_dropout) |
 //! | `inplace=True` | no; for an input without gradient the mask's memory serves as the output |
 //! | `model.train()`, `model.eval()` | `forward_t(&x, true)`, `forward_t(&x, false)` |

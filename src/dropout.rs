@@ -85,7 +85,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         DropoutLayer { noise: Noise { shape, ..self.noise } }
     }
 
-    /// Gives the layer random numbers of its own: [`stream`](Self::stream) of `Stream::new(seed)`.
+    /// Gives the layer random numbers of its own: [`stream`](Self::stream) of `Stream::new(seed)`. Each
+    /// layer should have another seed; with the same one two layers drop the same places.
     ///
     /// ```
     /// use tch::{nn::ModuleT, Device, Kind, Tensor};
@@ -135,14 +136,21 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         self.noise.step()
     }
 
-    /// Goes to a step of the layer's stream, as when training resumes from a checkpoint.
+    /// Goes to a step of the layer's stream, as when training resumes from a checkpoint. A `VarStore`
+    /// does not hold the step; save it beside that. A layer that goes into a sequence can be reached
+    /// later through an `Arc`:
     ///
     /// ```
+    /// use std::sync::Arc;
+    /// use tch::nn::{self, ModuleT};
     /// use tch_dropout::TrueDropout;
+    ///
     /// let saved = 1_000;
-    /// let layer = TrueDropout::new(0.5)?.seed(7);
-    /// layer.set_step(saved)?;
-    /// assert_eq!(layer.step(), Some(1_000));
+    /// let dropout = Arc::new(TrueDropout::new(0.5)?.seed(7));
+    /// let in_sequence = Arc::clone(&dropout);
+    /// let model = nn::seq_t().add_fn_t(move |x, train| in_sequence.forward_t(x, train));
+    /// dropout.set_step(saved)?;
+    /// assert_eq!(dropout.step(), Some(1_000));
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     ///
@@ -204,8 +212,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// floating-point, complex, integer or boolean kind. The output has the same shape, device and
     /// memory format, and the same kind but for integers that are rescaled: those become floats.
     ///
-    /// The gradient of `x` is the mask. With `train` false, `p = 0` or an empty `x` the output is
-    /// `x` itself and nothing is drawn. In a model that [`monte_carlo`](crate::monte_carlo) runs, `train`
+    /// The gradient of `x` is the output's times the mask. With `train` false, `p = 0` or an empty `x`
+    /// the output is `x` itself, sharing its memory, and nothing is drawn. In a model that [`monte_carlo`](crate::monte_carlo) runs, `train`
     /// is as good as true.
     ///
     /// ```

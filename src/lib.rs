@@ -45,6 +45,10 @@
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
+//! libtorch is found as `tch` finds it: by `LIBTORCH`, or downloaded with the feature `download-libtorch`. The
+//! repository's build.md has the ways, and what a program needs to find it when it runs. If it has CUDA,
+//! importing this crate keeps the linker from dropping that.
+//!
 //! # Which one do I want?
 //!
 //! - The usual dropout: [`TrueDropout`] with [`NoiseShape::Elements`]; for images between convolutions,

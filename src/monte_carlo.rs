@@ -7,7 +7,7 @@ use crate::prediction::{Accumulator, Prediction};
 /// Monte Carlo dropout (Gal and Ghahramani 2016): a model's forward `passes` times over `x` with dropout
 /// on, and what the passes agree and disagree on. [`MonteCarlo`] does the same with more to set.
 ///
-/// The model gives logits; the softmax is taken here. It may be any `Fn(&Tensor, bool) -> Tensor`, and
+/// The model is a classifier and gives logits; the softmax is taken here. It may be any `Fn(&Tensor, bool) -> Tensor`, and
 /// a `ModuleT` is passed as `|x, train| model.forward_t(x, train)`.
 ///
 /// ```

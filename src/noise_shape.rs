@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 /// | [`Samples`](Self::Samples) | `[N, 1, ...]` | stochastic depth, DropPath |
 /// | [`Shared`](Self::Shared) | 1 in the named dimensions | Flax `broadcast_dims`; variational dropout |
 ///
+/// `C` is dimension 1. On a sequence `[N, T, C]` columns and channels drop whole time steps; there
+/// `Shared(vec![0, 1])` drops features for the whole batch, and `Shared(vec![1])` for each sample.
+///
 /// ```
 /// # use tch_dropout::NoiseShape;
 /// let size = [32, 100, 256]; // [N, T, C]

@@ -42,6 +42,11 @@ fn main() -> Result<()> {
     let device = if args.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
     ensure!(!device.is_cuda() || Cuda::is_available(), "libtorch finds no GPU");
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
+    if let Some(path) = &args.json {
+        // Before the minutes that the bench takes, not after them.
+        let cannot = || format!("cannot write {}", path.display());
+        std::fs::File::options().append(true).create(true).open(path).with_context(cannot)?;
+    }
     println!("{}", machine(device));
 
     let shapes: &[&[i64]] = if args.quick {

@@ -35,7 +35,9 @@ pub fn save(path: &Path, model: Architecture, vs: &VarStore) -> Result<()> {
 
 /// Fills a model's variables from a file, which must be of that model and have just these.
 pub fn load(path: &Path, model: Architecture, vs: &VarStore) -> Result<()> {
-    let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let cannot = || format!("cannot read {}", path.display());
+    ensure!(fs::metadata(path).with_context(cannot)?.is_file(), "{}: it is no file", cannot());
+    let file = fs::read(path).with_context(cannot)?;
     copy(&file, model, vs).with_context(|| format!("cannot load {}", path.display()))
 }
 

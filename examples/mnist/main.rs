@@ -66,8 +66,7 @@ fn train(args: &Args) -> Result<()> {
             }
         }
     }
-    println!("{}", report.table());
-    Ok(())
+    output::print(&report.table())
 }
 
 fn evaluate(args: &Args, file: &Path) -> Result<()> {
@@ -78,15 +77,14 @@ fn evaluate(args: &Args, file: &Path) -> Result<()> {
     checkpoint::load(file, args.model, &vs)?;
     let dataset = load_data(args, device)?;
     let confusion = train::evaluate(&model, &dataset.test)?;
-    println!(
+    output::print(&format!(
         "{}: macro F1 {:.4}, accuracy {:.4} on the {} test images of {}",
         file.display(),
         confusion.macro_f1(),
         confusion.accuracy(),
         dataset.test.len(),
         dataset.name
-    );
-    Ok(())
+    ))
 }
 
 fn load_data(args: &Args, device: Device) -> Result<Dataset> {

@@ -70,11 +70,8 @@ impl Summary {
         Summary { mean, std, runs }
     }
 
-    /// The mean's standard error for a share measured on `items` items: what the runs show, and what
-    /// another test set of that size would change.
-    pub fn standard_error(&self, items: i64) -> f64 {
-        let runs = self.std.powi(2) / self.runs.len() as f64;
-        let items = self.mean * (1.0 - self.mean) / items as f64;
-        (runs + items).sqrt()
+    /// The mean's standard error, of two runs or more.
+    pub fn standard_error(&self) -> Option<f64> {
+        (self.runs.len() > 1).then(|| self.std / (self.runs.len() as f64).sqrt())
     }
 }

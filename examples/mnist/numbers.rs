@@ -9,7 +9,7 @@ pub fn probability(text: &str) -> Result<f64> {
 
 pub fn learning_rate(text: &str) -> Result<f64> {
     let rate = number(text)?;
-    ensure!(rate.is_finite() && rate > 0.0, "expected a number above 0, got {text}");
+    ensure!(rate > 0.0 && rate <= 1e6, "expected a number above 0 and at most 1e6, got {text}");
     Ok(rate)
 }
 

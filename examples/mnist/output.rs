@@ -48,5 +48,17 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     // The umask decides who may read it, as for other files.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(directory.unwrap_or(Path::new(".")))
+    let file = builder.tempfile_in(directory.unwrap_or(Path::new(".")));
+    // Without the temporary name, which says nothing to anybody.
+    file.map_err(|error| error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
+}
+
+/// Prints a text for whoever still reads.
+pub fn print(text: &str) -> Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
 }

@@ -36,7 +36,7 @@ pub struct Args {
     pub seed: i64,
 
     /// Draw nothing: time Monte Carlo dropout beside as many plain forwards
-    #[arg(long)]
+    #[arg(long, conflicts_with = "out")]
     pub time: bool,
 }
 

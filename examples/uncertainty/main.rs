@@ -64,10 +64,9 @@ fn run(args: &Args) -> Result<()> {
     let turned = digit::turn(&digit::find(&dataset.test, args.digit)?, &angles);
     let passes = MonteCarlo::new(args.passes)?.fold(FOLD.min(args.passes))?;
     let curves = Curves::new(&angles, &passes.predict(forward, &turned)?)?;
-    println!("{}", curves.in_words(args.digit));
+    output::print(&curves.in_words(args.digit).to_string())?;
 
     let svg = chart::draw(&curves, &turned, args.digit)?;
     output::write(&args.out, svg.as_bytes())?;
-    println!("wrote {}", args.out.display());
-    Ok(())
+    output::print(&format!("wrote {}", args.out.display()))
 }
