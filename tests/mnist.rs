@@ -31,8 +31,8 @@ fn bad_arguments_are_one_clear_line_each() {
         (&["--epochs", "0"], &["--epochs", "at least 1, got 0"]),
         (&["--epochs", "two"], &["--epochs", "expected a whole number, got 'two'"]),
         (&["--runs", "0"], &["--runs", "at least 1"]),
-        (&["--lr", "0"], &["--lr", "above 0, got 0"]),
-        (&["--lr", "inf"], &["--lr", "above 0, got inf"]),
+        (&["--lr", "0"], &["--lr", "above 0 and at most 3.4e38, got 0"]),
+        (&["--lr", "inf"], &["--lr", "above 0 and at most 3.4e38, got inf"]),
         (&["--device", "gpu"], &["--device", "auto, cpu, cuda, cuda:N or mps"]),
         (&["--device", "cuda:x"], &["--device", "unknown device"]),
         (&["--seed", "9223372036854775807"], &["--seed", "too large"]),
@@ -133,7 +133,8 @@ fn json_has_the_figures_and_a_seed_decides_them() {
         );
         assert!(table.contains(&shown), "{shown} should be in\n{table}");
     }
-    assert!(table.contains("The article: macro F1 0.90"));
+    assert!(table.starts_with("built-in digits: 10000 training and 2000 test images"));
+    assert!(!table.contains("The article"), "its figure is MNIST's");
     assert!(table.contains("within the noise"));
 
     let figures = |report: &Value| {
@@ -276,6 +277,7 @@ fn on_mnist_every_layer_reaches_the_articles_f1() {
     let arguments = ["--runs", "3", "--json", "x.json", "--data-dir", data.to_str().unwrap()];
     let output = mnist(&directory, &arguments);
     assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("The article: macro F1 0.90"));
     let report = json(&directory.path().join("x.json"));
     assert_eq!(
         report["dataset"],

@@ -9,7 +9,9 @@ pub fn probability(text: &str) -> Result<f64> {
 
 pub fn learning_rate(text: &str) -> Result<f64> {
     let rate = number(text)?;
-    ensure!(rate > 0.0 && rate <= 1e6, "expected a number above 0 and at most 1e6, got {text}");
+    // libtorch's optimizer holds it as an f32.
+    let most = f64::from(f32::MAX);
+    ensure!(rate > 0.0 && rate <= most, "expected a number above 0 and at most 3.4e38, got {text}");
     Ok(rate)
 }
 
