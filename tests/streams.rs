@@ -29,15 +29,20 @@ fn philox(key: u64, counter: u128) -> [u32; 4] {
     c
 }
 
-/// What a stream's mask is by definition: an entry is dropped if its 64 bits are below p · 2⁶⁴. Its
-/// first 16 bits are one of the eight lanes of a block; its others come from a block of its own.
+/// The first 16 of an entry's bits: one of the eight lanes of a block.
+fn first_bits(seed: u64, high: u128, entry: u64) -> u32 {
+    let word = philox(seed, high | u128::from(entry / 8))[entry as usize % 8 / 2];
+    (word >> (16 * (entry % 2))) & 0xFFFF
+}
+
+/// What a stream's mask is by definition: an entry is dropped if its 64 bits are below p · 2⁶⁴. All but
+/// its first 16 bits come from a block of its own.
 fn expected(seed: u64, worker: u16, step: u64, p: f64, entries: u64) -> Vec<f32> {
     let threshold = (p * 2f64.powi(64)) as u128;
     let high = u128::from(worker) << 112 | u128::from(step) << 64;
     (0..entries)
         .map(|entry| {
-            let word = philox(seed, high | u128::from(entry / 8))[entry as usize % 8 / 2];
-            let first = (word >> (16 * (entry % 2))) & 0xFFFF;
+            let first = first_bits(seed, high, entry);
             let tail = philox(seed, high | 1 << 63 | u128::from(entry));
             let tail = (u128::from(tail[1]) << 32 | u128::from(tail[0])) >> 16;
             let bits = u128::from(first) << 48 | tail;
@@ -60,6 +65,26 @@ fn masks_are_what_they_are_defined_to_be() {
         let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[300_001]), true)).unwrap();
         assert!(mask == expected(seed, worker, step, p, 300_001), "seed {seed}, p {p}");
     }
+}
+
+/// Two entries that tie with the threshold at once, in one tile, which looks for ties as a whole.
+#[test]
+fn two_ties_in_a_tile_are_both_settled() {
+    let (seed, step, first) = (0..)
+        .find_map(|step| {
+            let high = u128::from(step) << 64;
+            let mut firsts: Vec<u32> = (0..128).map(|entry| first_bits(3, high, entry)).collect();
+            firsts.sort();
+            let twice = firsts.windows(2).find(|pair| pair[0] == pair[1])?[0];
+            Some((3, step, twice))
+        })
+        .unwrap();
+    // Nearly all of what ties is dropped, which their first 16 bits alone would keep.
+    let p = (f64::from(first) + 0.999) / 65536.0;
+    let layer = elements(p).seed(seed);
+    layer.set_step(step).unwrap();
+    let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[128]), true)).unwrap();
+    assert_eq!(mask, expected(seed, 0, step, p, 128));
 }
 
 /// These numbers may change only with a new major version, and then the CHANGELOG says so.
