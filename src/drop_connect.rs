@@ -5,7 +5,7 @@ use tch::{nn, Tensor};
 
 use crate::ambient;
 use crate::error::Result;
-use crate::mask::{Noise, Scaling};
+use crate::noise::{Noise, Scaling};
 use crate::{NoiseShape, Stream};
 
 /// How [`drop_connect`] makes a layer.

@@ -3,7 +3,7 @@ use std::fmt;
 use tch::{nn, Tensor};
 
 use crate::error::Result;
-use crate::mask::{Noise, Scaling};
+use crate::noise::{Noise, Scaling};
 use crate::{NoiseShape, Stream};
 
 /// The article's dropout: in training, `x * mask`; in evaluation, `x`.

@@ -99,6 +99,7 @@ mod dropout;
 mod error;
 mod mask;
 mod monte_carlo;
+mod noise;
 mod noise_shape;
 mod prediction;
 mod probability;
