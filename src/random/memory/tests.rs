@@ -11,7 +11,8 @@ fn mask<W: Word>(p: f64, kept: W) -> Mask<W> {
 /// threads.
 fn sizes() -> impl Iterator<Item = usize> {
     let parts = [2 * WORTH_A_THREAD, 3 * WORTH_A_THREAD];
-    (0..=200).chain(parts.into_iter().flat_map(|n| n - 129..=n + 129))
+    let around = |n| [n - 129, n - 128, n - 127, n - 1, n, n + 1, n + 127, n + 128, n + 129];
+    (0..=200).chain(parts.into_iter().flat_map(around))
 }
 
 /// One to three threads with the best instructions, and each other set on one.
