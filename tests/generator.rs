@@ -86,3 +86,17 @@ fn one_thread_and_many_give_the_same_bits() {
     }
     tch::set_num_threads(threads_before);
 }
+
+/// Numbers whose key comes from libtorch's generator are of another kind than those of a seed, whatever
+/// the key.
+#[test]
+fn no_draw_of_libtorchs_gives_the_masks_of_a_seed() {
+    let _alone = alone();
+    let x = Tensor::ones([1000], FLOAT);
+    tch::manual_seed(5);
+    let key = Tensor::empty([], (Kind::Int64, Device::Cpu)).random_from_(i64::MIN, None);
+    let key = key.int64_value(&[]) as u64;
+    tch::manual_seed(5);
+    let unseeded = elements(0.5).forward_t(&x, true);
+    assert_ne!(unseeded, elements(0.5).seed(key).forward_t(&x, true));
+}
