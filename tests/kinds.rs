@@ -207,3 +207,15 @@ fn where_nothing_is_dropped_no_mask_is_drawn_either() {
     let layer = TrueDropout::new(0.0).unwrap();
     assert_eq!(layer.draw_mask(&x).unwrap(), Tensor::ones([1, 3], float()));
 }
+
+#[test]
+fn a_mask_of_another_kind_leaves_the_inputs() {
+    for kind in [Kind::Float, Kind::Half, Kind::BFloat16, Kind::ComplexFloat] {
+        let x = nonzero(&[4, 3]).to_kind(kind);
+        let expected = &x * Tensor::ones([3], (kind, device())) * 2.0;
+        for mask in [Kind::Double, Kind::Float, Kind::Int64] {
+            let y = apply_mask(&x, &Tensor::full([3], 2, (mask, device()))).unwrap();
+            assert_eq!((y.kind(), &y), (kind, &expected));
+        }
+    }
+}

@@ -53,6 +53,21 @@ fn parts_are_whole_grains_and_cover_everything_once() {
     }
 }
 
+/// On one thread all would work as well, and nobody would notice but by a clock.
+#[cfg(target_os = "linux")]
+#[test]
+fn libtorchs_threads_share_the_work() {
+    let team = std::sync::Mutex::new(Vec::new());
+    pool::run(3, &|thread, threads| {
+        team.lock().unwrap().push((thread, threads, std::thread::current().id()));
+    });
+    let mut team = team.into_inner().unwrap();
+    team.sort_by_key(|&(thread, ..)| thread);
+    let places: Vec<_> = team.iter().map(|&(thread, threads, _)| (thread, threads)).collect();
+    assert_eq!(places, [(0, 3), (1, 3), (2, 3)]);
+    assert!(team[0].2 != team[1].2 && team[1].2 != team[2].2 && team[2].2 != team[0].2);
+}
+
 /// Of interest to memcheck: on the heap every word is written, once, and none beyond.
 #[test]
 fn fresh_tensors_are_filled_whole() {
