@@ -157,3 +157,14 @@ fn one_within_another_leaves_the_outer_as_it_was() {
     };
     MonteCarlo::new(2).unwrap().fold(2).unwrap().predict(nested, &x).unwrap();
 }
+
+#[test]
+fn a_draw_in_an_inner_run_counts_for_the_outer_one() {
+    let layer = TrueDropout::new(0.5).unwrap();
+    let inner = |x: &Tensor| {
+        let run = MonteCarlo::new(2).unwrap();
+        run.predict(|x, train| layer.forward_t(x, train), x).unwrap().mean
+    };
+    let outer = MonteCarlo::new(2).unwrap().predict(|x, _| inner(x), &nonzero(&[4, 6]));
+    assert_eq!(outer.unwrap().mean.size(), [4, 6]);
+}
