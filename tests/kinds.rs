@@ -77,6 +77,20 @@ fn complex_numbers_are_dropped_as_one() {
 }
 
 #[test]
+fn a_complex_numbers_mask_is_real_and_as_precise() {
+    let kinds = [
+        (Kind::ComplexHalf, Kind::Half),
+        (Kind::ComplexFloat, Kind::Float),
+        (Kind::ComplexDouble, Kind::Double),
+    ];
+    for (kind, real) in kinds {
+        let mask =
+            TrueDropout::new(0.5).unwrap().draw_mask(&Tensor::empty([4, 3], (kind, device())));
+        assert_eq!(mask.unwrap().kind(), real);
+    }
+}
+
+#[test]
 fn a_kind_without_multiplication_is_an_error() {
     let scale = Tensor::from_slice(&[1f32]);
     let quantized = nonzero(&[2, 3]).quantize_per_tensor(0.1, 0, Kind::QUInt8);
@@ -201,7 +215,8 @@ fn where_nothing_is_dropped_no_mask_is_drawn_either() {
     let empty = Tensor::zeros([0, 3], float());
     for (p, x) in [(0.0, &x), (0.5, &empty), (1.0, &empty)] {
         let layer = TrueDropout::new(p).unwrap().seed(1);
-        assert_eq!(layer.draw_mask(x).unwrap().size(), [1, 3]);
+        let kept = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
+        assert_eq!(layer.draw_mask(x).unwrap(), Tensor::full([1, 3], kept, float()));
         assert_eq!(layer.step(), Some(0));
     }
     let layer = TrueDropout::new(0.0).unwrap();
