@@ -65,7 +65,7 @@ impl Noise {
     /// Whether this is libtorch's own dropout on a GPU, which there draws, rescales and multiplies in one
     /// kernel, where a mask takes three.
     fn is_fused(&self, x: &Tensor, scaling: Scaling) -> Result<bool> {
-        ambient::fold_of(&x.size())?; // A batch that does not fit is an error on any device.
+        fold_of(x)?; // What cannot be folded is an error on any device.
         Ok(x.device().is_cuda()
             && self.stream.is_none()
             && scaling == Scaling::Rescale
@@ -84,13 +84,9 @@ impl Noise {
         if self.is_fused(x, scaling)? {
             return self.libtorchs_own(&x.f_ones_like()?);
         }
-        let mut size = x.size();
-        let fold = ambient::fold_of(&size)?;
+        let (fold, mut size) = (fold_of(x)?, x.size());
         if fold == 1 {
             return self.draw_sized(x, &self.shape.resolve(&size)?, scaling);
-        }
-        if x.requires_grad() {
-            return Err(Error::FoldedWeight(size));
         }
         size[0] /= fold;
         let mut noise = self.shape.resolve(&size)?;
@@ -140,6 +136,15 @@ impl Noise {
             Scaling::Rescale if self.p.get() == 1.0 => 0.0,
             Scaling::Rescale => self.p.scale(),
         }
+    }
+}
+
+/// How many passes lie side by side in `x`. In a weight there is none of them, though its size may fit;
+/// no activation requires a gradient there.
+fn fold_of(x: &Tensor) -> Result<i64> {
+    match ambient::fold_of(&x.size())? {
+        fold if fold > 1 && x.requires_grad() => Err(Error::FoldedWeight(x.size())),
+        fold => Ok(fold),
     }
 }
 

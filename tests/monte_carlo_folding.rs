@@ -8,7 +8,10 @@ use std::cell::RefCell;
 use common::{device, float, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{drop_connect, DropConnectConfig, Dropout, MonteCarlo, NoiseShape};
+use tch_dropout::{
+    apply_mask, drop_connect, element_mask, DropConnectConfig, Dropout, Error, MonteCarlo,
+    NoiseShape,
+};
 
 const P: f64 = 0.3;
 const PASSES: i64 = 8_000;
@@ -164,4 +167,29 @@ fn folded_drop_connect_is_a_linear_layer_per_pass() {
         layer.forward_t(x, true).flatten(1, -1)
     };
     MonteCarlo::new(2).unwrap().fold(2).unwrap().predict(wrong, &x).unwrap();
+}
+
+/// Two rows in four passes: the weight's eight rows would fit, and one mask serve all four.
+#[test]
+fn a_mask_of_a_weight_is_an_error_in_folded_passes() {
+    let x = nonzero(&[2, 4]);
+    let weight = Tensor::randn([8, 4], float()).set_requires_grad(true);
+    let masked = |x: &Tensor| {
+        let mask = element_mask(&weight, 0.5)?;
+        Ok::<_, Error>(x.matmul(&apply_mask(&weight, &mask)?.tr()))
+    };
+    let error = RefCell::new(None);
+    let model = |x: &Tensor, _| {
+        masked(x).unwrap_or_else(|found| {
+            error.replace(Some(found.to_string()));
+            Tensor::zeros([x.size()[0], 8], float())
+        })
+    };
+    let run = MonteCarlo::new(4).unwrap();
+    run.predict(model, &x).unwrap();
+    assert_eq!(error.take(), None);
+    run.fold(4).unwrap().predict(model, &x).unwrap_err();
+    let text =
+        "a weight of shape [8, 4] has one mask for all folded passes: use drop_connect, or fold 1";
+    assert_eq!(error.take().as_deref(), Some(text));
 }
