@@ -6,7 +6,7 @@
 use anyhow::Result;
 use tch::nn::{self, Module, ModuleT};
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{apply_mask, column_mask, element_mask, Dropout, NoiseShape, TrueDropout};
+use tch_dropout::{Dropout, NoiseShape, TrueDropout, apply_mask, column_mask, element_mask};
 
 fn main() -> Result<()> {
     tch::manual_seed(2);
@@ -83,7 +83,7 @@ fn the_layer_that_rescales() -> Result<()> {
     println!("mean of a million ones under TrueDropout: {:.2}", mean(layer.forward_t(&many, true)));
 
     println!("torch.nn.Dropout draws for each element, which here is");
-    let like_torch = TrueDropout::new(0.5)?.noise_shape(NoiseShape::Elements);
+    let like_torch = TrueDropout::elements(0.5)?;
     println!("{like_torch}");
     show("training", &like_torch.forward_t(&x, true));
     Ok(())

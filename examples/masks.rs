@@ -16,7 +16,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{drop_connect, DropConnectConfig, NoiseShape, Stream, TrueDropout};
+use tch_dropout::{DropConnectConfig, NoiseShape, Stream, TrueDropout, drop_connect};
 
 /// Draws one activation's masks of the four named noise shapes, and DropConnect's, as an SVG
 #[derive(Parser)]

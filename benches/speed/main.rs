@@ -9,9 +9,9 @@ mod transformer;
 
 use std::path::PathBuf;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use comfy_table::{presets, CellAlignment, Table};
+use comfy_table::{CellAlignment, Table, presets};
 use tch::{Cuda, Device, Kind};
 
 use contest::{Entry, Pass};
@@ -54,17 +54,17 @@ fn main() -> Result<()> {
     } else {
         &[&[64, 512], &[256, 1024], &[4096, 4096], &[32, 64, 56, 56]]
     };
-    let mut entries = Vec::new();
+    let mut elements = Vec::new();
     for &shape in shapes {
         for kind in [Kind::Float, Kind::BFloat16] {
             for pass in [Pass::Forward, Pass::ForwardBackward] {
-                entries.extend(contest::run(shape, kind, pass, 0.5, device, effort));
+                elements.extend(contest::run(shape, kind, pass, 0.5, device, effort));
             }
         }
     }
-    println!("\np = 0.5\n{}", table(&entries));
+    println!("\np = 0.5\n{}", table(&elements));
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&entries)?;
+        let text = serde_json::to_string_pretty(&elements)?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
 
@@ -88,7 +88,7 @@ fn machine(device: Device) -> String {
     format!("on {model}, {} threads", tch::get_num_threads())
 }
 
-fn table(entries: &[Entry]) -> Table {
+fn table(elements: &[Entry]) -> Table {
     let mut table = new_table(&[
         "shape",
         "kind",
@@ -99,16 +99,16 @@ fn table(entries: &[Entry]) -> Table {
         "vs libtorch",
         "vs one pass",
     ]);
-    for entry in entries {
+    for element in elements {
         table.add_row([
-            format!("{:?}", entry.shape),
-            entry.kind.clone(),
-            entry.pass.to_string(),
-            entry.contestant.to_owned(),
-            format!("{:.4}", entry.median_ns / 1e6),
-            format!("{:.3}", entry.ns_per_element),
-            format!("{:.2}x as fast", entry.vs_libtorch),
-            format!("{:.2}", entry.vs_one_pass),
+            format!("{:?}", element.shape),
+            element.kind.clone(),
+            element.pass.to_string(),
+            element.contestant.to_owned(),
+            format!("{:.4}", element.median_ns / 1e6),
+            format!("{:.3}", element.ns_per_element),
+            format!("{:.2}x as fast", element.vs_libtorch),
+            format!("{:.2}", element.vs_one_pass),
         ]);
     }
     right_align(&mut table, 4);

@@ -1,8 +1,9 @@
 //! The best instructions of this CPU: the same code, compiled for each set, and chosen at run time.
+#![allow(unsafe_code, reason = "code for instructions that not every CPU has")]
 
-use super::{Fill, Word};
+use super::fill::{Fill, Word};
 
-/// A set of instructions that this CPU has. There is no other way to get one than to ask the CPU.
+/// A set of instructions that this CPU has: the only way to get one is to ask the CPU.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Instructions(Set);
 
@@ -51,28 +52,28 @@ impl Instructions {
         Instructions::available().next().expect("every CPU has the portable ones")
     }
 
-    /// Has `fill` write `entries`, which begin at entry `start` of its sequence.
-    pub(super) fn fill<W: Word>(self, fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
+    /// Has `fill` write `elements`, which begin at element `start` of its sequence.
+    pub(super) fn fill<W: Word>(self, fill: &impl Fill<W>, start: usize, elements: &mut [W]) {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this CPU has these instructions, or there would be no such `Instructions`.
-            Set::Avx512 => unsafe { with_avx512(fill, start, entries) },
+            Set::Avx512 => unsafe { with_avx512(fill, start, elements) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Set::Avx2 => unsafe { with_avx2(fill, start, entries) },
-            Set::Portable => fill.fill(start, entries),
+            Set::Avx2 => unsafe { with_avx2(fill, start, elements) },
+            Set::Portable => fill.fill(start, elements),
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn with_avx512<W: Word>(fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
-    fill.fill(start, entries);
+fn with_avx512<W: Word>(fill: &impl Fill<W>, start: usize, elements: &mut [W]) {
+    fill.fill(start, elements);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn with_avx2<W: Word>(fill: &impl Fill<W>, start: usize, entries: &mut [W]) {
-    fill.fill(start, entries);
+fn with_avx2<W: Word>(fill: &impl Fill<W>, start: usize, elements: &mut [W]) {
+    fill.fill(start, elements);
 }

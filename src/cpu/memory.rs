@@ -1,53 +1,18 @@
-//! The room for `unsafe`: a fresh tensor's memory as a slice, the best instructions of this CPU, and
-//! libtorch's own threads.
-
-mod instructions;
-mod pool;
+//! A fresh tensor's memory as a slice, filled on all threads.
+#![allow(unsafe_code, reason = "tch hands out a tensor's memory as a raw pointer")]
 
 use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
+use super::dispatch::Instructions;
+use super::fill::{Fill, Word};
+use super::openmp;
 use crate::error::Result;
-use instructions::Instructions;
 
-/// Entries for each thread at least. With fewer, waking a thread costs more than it saves. libtorch's
-/// own grain, so that the product is made by the threads in whose caches the mask is.
-const WORTH_A_THREAD: usize = 32 * 1024;
-
-/// A mask's entry: an unsigned integer as wide as the tensor's kind. Every pattern of bits is one.
-pub(crate) trait Word: Copy + Send + Sync + sealed::Sealed {
-    const ZERO: Self;
-    /// `value` if kept, else zero; without a branch.
-    fn select(kept: bool, value: Self) -> Self;
-}
-
-mod sealed {
-    pub(crate) trait Sealed {}
-}
-
-macro_rules! words {
-    ($($word:ty),*) => {$(
-        impl sealed::Sealed for $word {}
-        impl Word for $word {
-            const ZERO: Self = 0;
-            #[inline(always)]
-            fn select(kept: bool, value: Self) -> Self {
-                <$word>::from(kept).wrapping_neg() & value
-            }
-        }
-    )*};
-}
-words!(u8, u16, u32, u64);
-
-/// Something that can write any part of a sequence by itself.
-pub(crate) trait Fill<W>: Sync {
-    /// Parts begin at multiples of this many entries.
-    const GRAIN: usize;
-    /// Writes the entries from `start` on. To be `#[inline(always)]`, so that it is compiled for the
-    /// instructions of whoever calls it.
-    fn fill(&self, start: usize, entries: &mut [W]);
-}
+/// Elements for each thread at least; with fewer, waking a thread costs more than it saves. The same as
+/// ATen's `GRAIN_SIZE`, so that the threads that multiply have their part of the mask in their caches.
+pub(super) const GRAIN_SIZE: usize = 32 * 1024;
 
 /// The tensor to allocate.
 #[derive(Clone, Copy)]
@@ -68,49 +33,53 @@ impl Layout<'_> {
     fn allocate(&self) -> Result<Tensor> {
         match self {
             Layout::Contiguous(size, kind) => Ok(Tensor::f_empty(*size, (*kind, Device::Cpu))?),
+            // Not `empty_like`, which keeps odd strides of dimensions of size 1; libtorch's products don't.
+            Layout::Like(x) if x.is_contiguous() => {
+                Ok(Tensor::f_empty(x.size(), (x.kind(), Device::Cpu))?)
+            }
             Layout::Like(x) => Ok(x.f_empty_like()?),
         }
     }
 }
 
 /// A new CPU tensor, filled in the order of its memory.
-pub(crate) fn filled<W: Word, F: Fill<W>>(layout: Layout, fill: &F) -> Result<Tensor> {
+pub(super) fn filled<W: Word, F: Fill<W>>(layout: Layout, fill: &F) -> Result<Tensor> {
     let tensor = layout.allocate()?;
-    let entries = tensor.numel();
+    let elements = tensor.numel();
     assert!(
         tensor.device() == Device::Cpu
             && tensor.kind().elt_size_in_bytes() == size_of::<W>()
             && is_dense(&tensor),
         "a fresh tensor must be a dense one of the mask's kind on the CPU"
     );
-    if entries == 0 {
+    if elements == 0 {
         return Ok(tensor);
     }
     let memory = tensor.data_ptr().cast::<W>();
-    advise_huge_pages(memory.cast(), size_of::<W>() * entries);
-    let threads = (tch::get_num_threads() as usize).min(entries.div_ceil(WORTH_A_THREAD));
-    // SAFETY: the tensor is dense, on the CPU and of W's width (asserted above), so that its `entries`
+    advise_huge_pages(memory.cast(), size_of::<W>() * elements);
+    let threads = (tch::get_num_threads() as usize).min(elements.div_ceil(GRAIN_SIZE));
+    // SAFETY: the tensor is dense, on the CPU and of W's width (asserted above), so that its `elements`
     // words lie side by side from `memory` on, aligned by libtorch's allocator. No one else knows this
     // tensor yet.
-    unsafe { fill_memory(memory, entries, threads, Instructions::best(), fill) };
+    unsafe { fill_memory(memory, elements, threads, Instructions::best(), fill) };
     Ok(tensor)
 }
 
-/// Fills `entries` words from `memory` on, on at most `threads` threads.
+/// Fills `elements` words from `memory` on, on at most `threads` threads.
 ///
 /// # Safety
 ///
 /// The words are there, aligned, and nobody else's while this runs. What is in them does not matter.
-unsafe fn fill_memory<W: Word, F: Fill<W>>(
+pub(super) unsafe fn fill_memory<W: Word, F: Fill<W>>(
     memory: *mut W,
-    entries: usize,
+    elements: usize,
     threads: usize,
     instructions: Instructions,
     fill: &F,
 ) {
     let memory = Memory(memory);
-    pool::run(threads, &|thread, threads| {
-        let part = part(thread, threads, entries, F::GRAIN);
+    openmp::run(threads, &|thread, threads| {
+        let part = part(thread, threads, elements, F::GRAIN);
         // SAFETY: the words are ours, says the caller; the part is within them, and `part` never gives
         // two threads the same word. Any bits that the allocator left are valid words.
         let words = unsafe { std::slice::from_raw_parts_mut(memory.at(part.start), part.len()) };
@@ -125,21 +94,21 @@ struct Memory<W>(*mut W);
 unsafe impl<W: Send> Sync for Memory<W> {}
 
 impl<W> Memory<W> {
-    fn at(&self, entry: usize) -> *mut W {
-        self.0.wrapping_add(entry)
+    fn at(&self, element: usize) -> *mut W {
+        self.0.wrapping_add(element)
     }
 }
 
-/// Whether the tensor's entries are all the memory between its first and its last.
+/// Whether the tensor's elements are all the memory between the first and the last of them.
 fn is_dense(tensor: &Tensor) -> bool {
     let last: i64 = tensor.size().iter().zip(tensor.stride()).map(|(n, step)| (n - 1) * step).sum();
     tensor.numel() == 0 || last + 1 == tensor.numel() as i64
 }
 
-/// The part of `entries` that falls to one thread: equal parts but for whole grains.
-fn part(thread: usize, threads: usize, entries: usize, grain: usize) -> Range<usize> {
-    let each = entries.div_ceil(threads).next_multiple_of(grain);
-    (thread * each).min(entries)..((thread + 1) * each).min(entries)
+/// The part of `elements` that falls to one thread: equal parts, in whole grains.
+pub(super) fn part(thread: usize, threads: usize, elements: usize, grain: usize) -> Range<usize> {
+    let each = elements.div_ceil(threads).next_multiple_of(grain);
+    (thread * each).min(elements)..((thread + 1) * each).min(elements)
 }
 
 /// Page faults are most of the cost of writing fresh memory; huge pages have 512 times fewer.
@@ -157,6 +126,3 @@ fn advise_huge_pages(memory: *mut libc::c_void, bytes: usize) {
 
 #[cfg(not(target_os = "linux"))]
 fn advise_huge_pages(_memory: *mut std::ffi::c_void, _bytes: usize) {}
-
-#[cfg(test)]
-mod tests;

@@ -15,7 +15,7 @@
 //! let vs = nn::VarStore::new(Device::Cpu);
 //! let model = nn::seq_t()
 //!     .add(nn::linear(vs.root(), 8, 4, Default::default()))
-//!     .add(TrueDropout::new(0.5)?.noise_shape(NoiseShape::Elements));
+//!     .add(TrueDropout::elements(0.5)?);
 //! # let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
 //! # assert_eq!(model.forward_t(&x, true).size(), [16, 4]);
 //! # Ok::<(), tch_dropout::Error>(())
@@ -37,7 +37,7 @@
 //! use tch_dropout::{Error, NoiseShape, TrueDropout};
 //!
 //! fn dropout(p: f64) -> Result<TrueDropout, Error> {
-//!     Ok(TrueDropout::new(p)?.noise_shape(NoiseShape::Elements))
+//!     Ok(TrueDropout::elements(p)?)
 //! }
 //!
 //! struct SelfOutput {
@@ -48,7 +48,7 @@
 //! let hidden = Tensor::randn([2, 128, 768], (Kind::Float, Device::Cpu));
 //! let output = hidden.apply_t(&layer.dropout, true);
 //! # assert_eq!(output.size(), hidden.size());
-//! # assert_eq!(layer.dropout.draw_mask(&hidden)?.size(), [2, 128, 768]);
+//! # assert_eq!(layer.dropout.draw_mask(&hidden, true)?.size(), [2, 128, 768]);
 //! # Ok::<(), Error>(())
 //! ```
 //!
@@ -71,16 +71,16 @@
 //! ```
 //! use tch_dropout::{NoiseShape, TrueDropout};
 //!
-//! let dropout = TrueDropout::new(0.5)?.noise_shape(NoiseShape::Elements);
-//! let dropout_2d = TrueDropout::new(0.5)?.noise_shape(NoiseShape::Channels);
-//! let drop_path = TrueDropout::new(0.1)?.noise_shape(NoiseShape::Samples);
-//! let whole_batch = TrueDropout::new(0.1)?.noise_shape(NoiseShape::Shared(vec![0, 1, 2, 3]));
+//! let dropout = TrueDropout::elements(0.5)?;
+//! let dropout_2d = TrueDropout::channels(0.5)?;
+//! let drop_path = TrueDropout::samples(0.1)?;
+//! let whole_batch = TrueDropout::new(0.1)?.with_noise_shape(NoiseShape::Shared(vec![0, 1, 2, 3]));
 //! # use tch::{Device, Kind, Tensor};
 //! # let x = Tensor::ones([2, 3, 4, 5], (Kind::Float, Device::Cpu));
-//! # assert_eq!(dropout.draw_mask(&x)?.size(), [2, 3, 4, 5]);
-//! # assert_eq!(dropout_2d.draw_mask(&x)?.size(), [2, 3, 1, 1]);
-//! # assert_eq!(drop_path.draw_mask(&x)?.size(), [2, 1, 1, 1]);
-//! # assert_eq!(whole_batch.draw_mask(&x)?.size(), [1, 1, 1, 1]);
+//! # assert_eq!(dropout.draw_mask(&x, true)?.size(), [2, 3, 4, 5]);
+//! # assert_eq!(dropout_2d.draw_mask(&x, true)?.size(), [2, 3, 1, 1]);
+//! # assert_eq!(drop_path.draw_mask(&x, true)?.size(), [2, 1, 1, 1]);
+//! # assert_eq!(whole_batch.draw_mask(&x, true)?.size(), [1, 1, 1, 1]);
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
@@ -99,19 +99,19 @@
 //! | `SpatialDropout1D(rate)` on `(batch, steps, channels)` | `NoiseShape::Shared(vec![1])` |
 //! | `SpatialDropout2D(rate)` on `(batch, rows, cols, channels)` | `NoiseShape::Shared(vec![1, 2])` |
 //! | the same with `data_format="channels_first"` | `NoiseShape::Channels` |
-//! | `seed=7` | [`.seed(7)`](crate::DropoutLayer::seed), with other numbers |
+//! | `seed=7` | [`.with_seed(7)`](crate::DropoutLayer::seed), with other numbers |
 //!
 //! ```
 //! use tch_dropout::{NoiseShape, TrueDropout};
 //!
 //! let columns = TrueDropout::new(0.5)?; // noise_shape=(1, features)
-//! let over_time = TrueDropout::new(0.5)?.noise_shape(NoiseShape::Shared(vec![1]));
-//! let spatial_2d = TrueDropout::new(0.5)?.noise_shape(NoiseShape::Shared(vec![1, 2]));
+//! let over_time = TrueDropout::new(0.5)?.with_noise_shape(NoiseShape::Shared(vec![1]));
+//! let spatial_2d = TrueDropout::new(0.5)?.with_noise_shape(NoiseShape::Shared(vec![1, 2]));
 //! # use tch::{Device, Kind, Tensor};
 //! # let ones = |size: &[i64]| Tensor::ones(size, (Kind::Float, Device::Cpu));
-//! # assert_eq!(columns.draw_mask(&ones(&[32, 64]))?.size(), [1, 64]);
-//! # assert_eq!(over_time.draw_mask(&ones(&[32, 10, 64]))?.size(), [32, 1, 64]);
-//! # assert_eq!(spatial_2d.draw_mask(&ones(&[32, 8, 8, 64]))?.size(), [32, 1, 1, 64]);
+//! # assert_eq!(columns.draw_mask(&ones(&[32, 64]), true)?.size(), [1, 64]);
+//! # assert_eq!(over_time.draw_mask(&ones(&[32, 10, 64]), true)?.size(), [32, 1, 64]);
+//! # assert_eq!(spatial_2d.draw_mask(&ones(&[32, 8, 8, 64]), true)?.size(), [32, 1, 1, 64]);
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
@@ -125,18 +125,18 @@
 //! | `Dropout(rate)` | `NoiseShape::Elements` |
 //! | `Dropout(rate, broadcast_dims=(1,))` | `NoiseShape::Shared(vec![1])` |
 //! | `Dropout(rate, broadcast_dims=(0,))` on `[N, C]` | `NoiseShape::Columns`, the default |
-//! | `rngs={'dropout': key}` | `.seed(7)`; one mask again: [`draw_mask`](crate::DropoutLayer::draw_mask) |
+//! | `rngs={'dropout': key}` | `.with_seed(7)`; one mask again: [`draw_mask`](crate::DropoutLayer::draw_mask) |
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};
 //! use tch_dropout::{NoiseShape, TrueDropout};
 //!
 //! // nn.Dropout(0.5, broadcast_dims=(1,), deterministic=False)(x)
-//! let layer = TrueDropout::new(0.5)?.noise_shape(NoiseShape::Shared(vec![1])).seed(7);
+//! let layer = TrueDropout::new(0.5)?.with_noise_shape(NoiseShape::Shared(vec![1])).with_seed(7);
 //! let x = Tensor::randn([32, 10, 64], (Kind::Float, Device::Cpu));
 //! let y = layer.forward_t(&x, true);
 //! # assert_eq!(y.size(), x.size());
-//! # assert_eq!(layer.draw_mask(&x)?.size(), [32, 1, 64]);
+//! # assert_eq!(layer.draw_mask(&x, true)?.size(), [32, 1, 64]);
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
@@ -151,7 +151,7 @@
 //!
 //! // candle: candle_nn::Dropout::new(0.5)
 //! // burn: DropoutConfig::new(0.5).init()
-//! let layer = TrueDropout::new(0.5)?.noise_shape(NoiseShape::Elements);
+//! let layer = TrueDropout::elements(0.5)?;
 //!
 //! let x = Tensor::randn([32, 64], (Kind::Float, Device::Cpu));
 //! // candle: layer.forward(&x, true)?
@@ -161,6 +161,6 @@
 //! // burn: layer.forward(x), on model.valid()
 //! let same = layer.f_forward_t(&x, false)?;
 //! # assert_eq!(same, x);
-//! # assert_eq!(layer.draw_mask(&x)?.size(), y.size());
+//! # assert_eq!(layer.draw_mask(&x, true)?.size(), y.size());
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```

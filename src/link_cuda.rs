@@ -4,9 +4,11 @@
 //! to `libtorch_cuda.so`, linkers drop it, and [`tch::Cuda::is_available`] is false. One reference
 //! keeps it. Link arguments would too, but cargo gives a dependency's to nobody else.
 
+#![allow(unsafe_code, reason = "declares a symbol of libtorch's")]
+
 use std::ffi::c_int;
 
-extern "C" {
+unsafe extern "C" {
     /// `int at::cuda::warp_size()`, which libtorch 2.11 to 2.13 export. Never called.
     #[link_name = "_ZN2at4cuda9warp_sizeEv"]
     fn warp_size() -> c_int;

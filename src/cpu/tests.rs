@@ -1,16 +1,25 @@
-use super::super::bits::{Bits, Mask};
-use super::super::Origin;
-use super::*;
-use crate::Probability;
+//! The rooms with `unsafe` code: every set of instructions writes the same, and nothing beyond its memory.
+#![allow(unsafe_code, reason = "guard pages, and the memory in front of them as slices")]
 
-fn mask<W: Word>(p: f64, kept: W) -> Mask<W> {
-    Mask { bits: Bits::new(Origin::of_stream(7, 1, 2), Probability::new(p).unwrap()), kept }
+use tch::{Device, Kind, Tensor};
+
+use super::bernoulli::{Bernoulli, Mask};
+use super::dispatch::Instructions;
+use super::fill::{Fill, Word};
+use super::memory::{GRAIN_SIZE, Layout, fill_memory, filled, part};
+use super::openmp;
+use crate::probability::Probability;
+use crate::rng::counter::Counter;
+
+fn mask<W: Word>(p: f64, keep_value: W) -> Mask<W> {
+    let counter = Counter::of_stream(7, 1, 0, 2);
+    Mask { bernoulli: Bernoulli::new(counter, Probability::new(p).unwrap()), keep_value }
 }
 
 /// Sizes on both sides of every boundary: of blocks, of tiles, and of the parts of two and three
 /// threads.
 fn sizes() -> impl Iterator<Item = usize> {
-    let parts = [2 * WORTH_A_THREAD, 3 * WORTH_A_THREAD];
+    let parts = [2 * GRAIN_SIZE, 3 * GRAIN_SIZE];
     let around = |n| [n - 129, n - 128, n - 127, n - 1, n, n + 1, n + 127, n + 128, n + 129];
     (0..=200).chain(parts.into_iter().flat_map(around))
 }
@@ -27,13 +36,13 @@ fn all_instructions_write_what_the_portable_ones_write() {
     println!("this CPU has {sets:?}");
     for p in [0.1, 0.5, 1.0 / 3.0, 1.0] {
         let mask = mask(p, 3u32);
-        for entries in (0..300).chain([100_003]) {
-            let mut portable = vec![9; entries];
+        for elements in (0..300).chain([100_003]) {
+            let mut portable = vec![9; elements];
             mask.fill(256, &mut portable);
             for instructions in &sets {
-                let mut words = vec![9; entries];
+                let mut words = vec![9; elements];
                 instructions.fill(&mask, 256, &mut words);
-                assert!(words == portable, "p {p}, {entries} entries, {instructions:?}");
+                assert!(words == portable, "p {p}, {elements} elements, {instructions:?}");
             }
         }
     }
@@ -41,14 +50,14 @@ fn all_instructions_write_what_the_portable_ones_write() {
 
 #[test]
 fn parts_are_whole_grains_and_cover_everything_once() {
-    for entries in [1, 127, 128, 129, 1000, 16_384, 100_003] {
+    for elements in [1, 127, 128, 129, 1000, 16_384, 100_003] {
         for threads in 1..9 {
-            let parts = (0..threads).map(|thread| part(thread, threads, entries, 128));
+            let parts = (0..threads).map(|thread| part(thread, threads, elements, 128));
             let end = parts.fold(0, |end, part| {
                 assert!(part.start == end && (part.is_empty() || part.start % 128 == 0));
                 part.end
             });
-            assert_eq!(end, entries);
+            assert_eq!(end, elements);
         }
     }
 }
@@ -58,7 +67,7 @@ fn parts_are_whole_grains_and_cover_everything_once() {
 #[test]
 fn libtorchs_threads_share_the_work() {
     let team = std::sync::Mutex::new(Vec::new());
-    pool::run(3, &|thread, threads| {
+    openmp::run(3, &|thread, threads| {
         team.lock().unwrap().push((thread, threads, std::thread::current().id()));
     });
     let mut team = team.into_inner().unwrap();
@@ -87,23 +96,23 @@ fn fresh_tensors_are_filled_whole() {
 #[cfg(unix)]
 #[test]
 fn nothing_is_written_beyond_either_end() {
-    fn check<W: Word + PartialEq + std::fmt::Debug>(kept: W, mark: W) {
+    fn check<W: Word + PartialEq + std::fmt::Debug>(keep_value: W, mark: W) {
         let largest = sizes().max().unwrap();
         let mut guarded = Guarded::new((largest + 1) * size_of::<W>());
-        let mask = mask(0.3, kept);
-        for entries in sizes() {
-            let mut expected = vec![W::ZERO; entries];
+        let mask = mask(0.3, keep_value);
+        for elements in sizes() {
+            let mut expected = vec![W::ZERO; elements];
             mask.fill(0, &mut expected);
             for (threads, instructions) in ways() {
                 // A mark, and then the words up to the page behind which nothing may be touched.
-                let words = guarded.last_words(entries + 1);
+                let words = guarded.last_words(elements + 1);
                 words.fill(mark);
-                // SAFETY: `entries` words of a slice that nobody else has.
+                // SAFETY: `elements` words of a slice that nobody else has.
                 unsafe {
-                    fill_memory(words[1..].as_mut_ptr(), entries, threads, instructions, &mask)
+                    fill_memory(words[1..].as_mut_ptr(), elements, threads, instructions, &mask)
                 };
                 assert_eq!(words[0], mark);
-                let way = format!("{entries} entries, {threads} threads, {instructions:?}");
+                let way = format!("{elements} elements, {threads} threads, {instructions:?}");
                 assert!(words[1..] == expected, "{way}");
             }
         }
