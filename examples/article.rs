@@ -6,7 +6,7 @@
 use anyhow::Result;
 use tch::nn::{self, Module, ModuleT};
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{Dropout, NoiseShape, TrueDropout, apply_mask, column_mask, element_mask};
+use tch_dropout::{Dropout, TrueDropout, apply_mask, column_mask, element_mask};
 
 fn main() -> Result<()> {
     tch::manual_seed(2);
@@ -33,7 +33,7 @@ fn dropout_of_columns() -> Result<()> {
 }
 
 fn drop_connect() -> Result<()> {
-    heading("DropConnect zeroes weights: a number per entry, and otherwise the same two lines.");
+    heading("DropConnect zeroes weights: a number per element, and otherwise the same two lines.");
     let weight = Tensor::from_slice(&[1i64, 2, 3, 4, 5, 6]).reshape([2, 3]);
     let mask = element_mask(&weight, 0.5)?;
     let dropped = apply_mask(&weight, &mask)?;
@@ -46,7 +46,7 @@ fn drop_connect() -> Result<()> {
 fn the_layer() -> Result<()> {
     heading("As a layer, it does that in training and nothing in evaluation.");
     let x = Tensor::ones([2, 6], (Kind::Float, Device::Cpu));
-    let layer = Dropout::new(0.5)?;
+    let layer = Dropout::columns(0.5)?;
     println!("{layer}");
     show("training", &layer.forward_t(&x, true));
     show("evaluation", &layer.forward_t(&x, false));
@@ -59,7 +59,7 @@ fn the_model() -> Result<()> {
     let model = nn::seq_t()
         .add(nn::linear(vs.root() / "first", 784, 512, Default::default()))
         .add(nn::linear(vs.root() / "second", 512, 512, Default::default()))
-        .add(Dropout::new(0.5)?)
+        .add(Dropout::columns(0.5)?)
         .add(nn::linear(vs.root() / "last", 512, 10, Default::default()));
     let images = Tensor::rand([64, 784], (Kind::Float, Device::Cpu));
     println!("images {:?} -> output {:?}", images.size(), model.forward_t(&images, true).size());
@@ -69,7 +69,7 @@ fn the_model() -> Result<()> {
 fn the_layer_that_rescales() -> Result<()> {
     heading("TrueDropout also multiplies what is kept by 1 / (1 - p), so that the mean stays.");
     let x = Tensor::ones([2, 6], (Kind::Float, Device::Cpu));
-    let layer = TrueDropout::new(0.5)?;
+    let layer = TrueDropout::columns(0.5)?;
     println!("{layer}");
     show("training", &layer.forward_t(&x, true));
     show("evaluation", &layer.forward_t(&x, false));
@@ -78,7 +78,7 @@ fn the_layer_that_rescales() -> Result<()> {
     let mean = |y: Tensor| y.mean(Kind::Float).double_value(&[]);
     println!(
         "mean of a million ones under Dropout:     {:.2}",
-        mean(Dropout::new(0.5)?.forward_t(&many, true))
+        mean(Dropout::columns(0.5)?.forward_t(&many, true))
     );
     println!("mean of a million ones under TrueDropout: {:.2}", mean(layer.forward_t(&many, true)));
 
@@ -96,7 +96,7 @@ fn the_slip_in_forward() -> Result<()> {
     let vs = nn::VarStore::new(Device::Cpu);
     let hidden = nn::linear(vs.root() / "hidden", 784, 512, Default::default());
     let last = nn::linear(vs.root() / "last", 512, 10, Default::default());
-    let dropout = Dropout::new(0.5)?;
+    let dropout = Dropout::columns(0.5)?;
 
     let images = Tensor::rand([64, 784], (Kind::Float, Device::Cpu));
     let x = dropout.forward_t(&hidden.forward(&images), true);
@@ -111,7 +111,7 @@ fn the_slip_at_one() -> Result<()> {
     let x = Tensor::ones([1, 3], (Kind::Float, Device::Cpu));
     let zeros = x.zeros_like();
     show("as printed", &(&x * zeros * f64::INFINITY));
-    show("ours", &TrueDropout::new(1.0)?.forward_t(&x, true));
+    show("ours", &TrueDropout::columns(1.0)?.forward_t(&x, true));
     Ok(())
 }
 

@@ -1,80 +1,81 @@
 //! What to write in place of another dropout. A page to read; there is nothing to call.
 //!
-//! [`TrueDropout`](crate::TrueDropout) rescales what it keeps, as all the dropouts here do. Only the
-//! [noise shape](crate::NoiseShape) differs, and whether a batch shares its draws: its default,
-//! columns, does; of the others, none does by default.
+//! All dropouts on this page rescale what they keep, and so does [`TrueDropout`](crate::TrueDropout). They
+//! differ in the [noise shape](crate::NoiseShape): which elements share a draw.
 //!
-//! # A closure with `Tensor::dropout`
+//! # `x.dropout(p, train)`
 //!
-//! `.add_fn_t(|x, train| x.dropout(0.5, train))` becomes the line with `TrueDropout`:
+//! Search for `x.dropout(` and replace:
+//!
+//! | tch | here |
+//! | --- | --- |
+//! | `x.dropout(p, train)` | [`dropout(&x, p, train)`](crate::dropout()) |
+//! | `x.f_dropout(p, train)` | [`f_dropout(&x, p, train)`](crate::f_dropout) |
+//! | `x.feature_dropout(p, train)` | [`feature_dropout(&x, p, train)`](crate::feature_dropout) |
+//! | `x.f_feature_dropout(p, train)` | [`f_feature_dropout(&x, p, train)`](crate::f_feature_dropout) |
+//! | `.add_fn_t(\|x, train\| x.dropout(p, train))` | [`.add(TrueDropout::elements(p)?)`](crate::DropoutLayer::elements) |
 //!
 //! ```
 //! use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
-//! use tch_dropout::{NoiseShape, TrueDropout};
+//! use tch_dropout::{dropout, TrueDropout};
 //!
 //! let vs = nn::VarStore::new(Device::Cpu);
 //! let model = nn::seq_t()
 //!     .add(nn::linear(vs.root(), 8, 4, Default::default()))
-//!     .add(TrueDropout::elements(0.5)?);
-//! # let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
-//! # assert_eq!(model.forward_t(&x, true).size(), [16, 4]);
+//!     .add(TrueDropout::elements(0.5)?); // was: .add_fn_t(|x, train| x.dropout(0.5, train))
+//!
+//! let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
+//! let y = dropout(&model.forward_t(&x, true), 0.1, true); // was: model.forward_t(..).dropout(0.1, true)
+//! # assert_eq!(y.size(), [16, 4]);
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
-//! In the middle of a forward, `x.dropout(0.5, train)` becomes `x.apply_t(&layer, train)`, where the
-//! layer is made once, not in each forward. `x.feature_dropout(p, train)` is the same with
-//! [`NoiseShape::Channels`](crate::NoiseShape::Channels).
+//! # A `Dropout` struct of your own
 //!
-//! # A `Dropout` or `XDropout` struct of your own
-//!
-//! Such a struct holds a probability, and its `ModuleT` calls `Tensor::dropout`, or fills in zeros
-//! where a Bernoulli draw says so, as rust-bert's `XDropout` for DeBERTa does. Both are
-//! `TrueDropout` over elements. So the structs and their `impl`s go, and a function keeps the line
-//! where layers are made short. What calls them stays as it is:
+//! Such a struct holds a probability, and its `ModuleT` calls `Tensor::dropout`, or fills in zeros where a
+//! Bernoulli draw says so, as rust-bert's `Dropout` and `XDropout` do. Replace its type by `TrueDropout`; its
+//! callers stay as they are:
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};
-//! use tch_dropout::{Error, NoiseShape, TrueDropout};
-//!
-//! fn dropout(p: f64) -> Result<TrueDropout, Error> {
-//!     Ok(TrueDropout::elements(p)?)
-//! }
+//! use tch_dropout::TrueDropout;
 //!
 //! struct SelfOutput {
 //!     dropout: TrueDropout, // was: Dropout
 //! }
 //!
-//! let layer = SelfOutput { dropout: dropout(0.1)? }; // was: Dropout::new(0.1)
+//! let layer = SelfOutput { dropout: TrueDropout::elements(0.1)? }; // was: Dropout::new(0.1)
 //! let hidden = Tensor::randn([2, 128, 768], (Kind::Float, Device::Cpu));
 //! let output = hidden.apply_t(&layer.dropout, true);
 //! # assert_eq!(output.size(), hidden.size());
 //! # assert_eq!(layer.dropout.draw_mask(&hidden, true)?.size(), [2, 128, 768]);
-//! # Ok::<(), Error>(())
+//! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
-//! What changes: a `p` outside `[0, 1]` is an error when the layer is made, and `p = 1` gives zeros,
-//! not NaN. An infinite entry that is dropped becomes NaN, as with `Tensor::dropout`; a struct that
-//! fills in zeros hides it.
+//! Two things change: a `p` outside `[0, 1]` is an error when the layer is made, and `p = 1` gives zeros, not
+//! NaN. One stays as in `Tensor::dropout`: a dropped infinity becomes NaN, which a struct that fills in zeros
+//! hides.
 //!
 //! # PyTorch
 //!
 //! | `torch` | here |
 //! | --- | --- |
-//! | `nn.Dropout(p)`, `F.dropout(x, p, training)` | `NoiseShape::Elements` |
-//! | `nn.Dropout1d(p)`, `2d`, `3d` | `NoiseShape::Channels`; the batch is not optional |
-//! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` | `NoiseShape::Samples` |
-//! | `torchvision.ops.StochasticDepth(p, "batch")` | `NoiseShape::Shared(vec![0, 1, 2, 3])`, all dimensions of a 4-d `x` |
-//! | `nn.AlphaDropout(p)` | no: [`Tensor::alpha_dropout`](tch::Tensor::alpha_dropout) |
-//! | `inplace=True` | no; for an input without gradient the mask's memory serves as the output |
+//! | `nn.Dropout(p)`, `F.dropout(x, p, training)` | `TrueDropout::elements(p)`, `dropout(&x, p, train)` |
+//! | `nn.Dropout1d(p)`, `2d`, `3d` | `TrueDropout::channels(p)`; the batch dimension is required |
+//! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` | `TrueDropout::samples(p)` |
+//! | `torchvision.ops.StochasticDepth(p, "batch")` | `TrueDropout::batch(p)` |
+//! | `nn.AlphaDropout(p)` | not here: [`Tensor::alpha_dropout`](tch::Tensor::alpha_dropout) |
+//! | `inplace=True` | not here; without a gradient, the mask's memory becomes the output |
 //! | `model.train()`, `model.eval()` | `forward_t(&x, true)`, `forward_t(&x, false)` |
+//! | `layer.p`, `layer.p = 0.3` | `layer.p()`, `layer.set_p(0.3)?` |
 //!
 //! ```
-//! use tch_dropout::{NoiseShape, TrueDropout};
+//! use tch_dropout::TrueDropout;
 //!
 //! let dropout = TrueDropout::elements(0.5)?;
 //! let dropout_2d = TrueDropout::channels(0.5)?;
 //! let drop_path = TrueDropout::samples(0.1)?;
-//! let whole_batch = TrueDropout::new(0.1)?.with_noise_shape(NoiseShape::Shared(vec![0, 1, 2, 3]));
+//! let whole_batch = TrueDropout::batch(0.1)?;
 //! # use tch::{Device, Kind, Tensor};
 //! # let x = Tensor::ones([2, 3, 4, 5], (Kind::Float, Device::Cpu));
 //! # assert_eq!(dropout.draw_mask(&x, true)?.size(), [2, 3, 4, 5]);
@@ -86,27 +87,26 @@
 //!
 //! # Keras
 //!
-//! A 1 in Keras' `noise_shape` is a dimension whose entries share a draw: name these dimensions.
-//! `rate` is `p`. Spatial dropout depends on where the channels are, at the end unless Keras was told
-//! otherwise.
+//! A 1 in Keras's `noise_shape` is a dimension along which a draw is shared: name these dimensions. `rate` is
+//! `p`. Keras has the channels in the last dimension, unless told otherwise.
 //!
 //! | `keras.layers` | here |
 //! | --- | --- |
-//! | `Dropout(rate)` | `NoiseShape::Elements` |
-//! | `Dropout(rate, noise_shape=(1, features))` | `NoiseShape::Columns`, the default |
-//! | `Dropout(rate, noise_shape=(batch, 1, features))` | `NoiseShape::Shared(vec![1])` |
-//! | `Dropout(rate, noise_shape=(batch, 1, 1))` | `NoiseShape::Samples` |
-//! | `SpatialDropout1D(rate)` on `(batch, steps, channels)` | `NoiseShape::Shared(vec![1])` |
-//! | `SpatialDropout2D(rate)` on `(batch, rows, cols, channels)` | `NoiseShape::Shared(vec![1, 2])` |
-//! | the same with `data_format="channels_first"` | `NoiseShape::Channels` |
-//! | `seed=7` | [`.with_seed(7)`](crate::DropoutLayer::seed), with other numbers |
+//! | `Dropout(rate)` | `TrueDropout::elements(rate)` |
+//! | `Dropout(rate, noise_shape=(1, features))` | `TrueDropout::columns(rate)` |
+//! | `Dropout(rate, noise_shape=(batch, 1, features))` | `TrueDropout::shared(rate, &[1])` |
+//! | `Dropout(rate, noise_shape=(batch, 1, 1))` | `TrueDropout::samples(rate)` |
+//! | `SpatialDropout1D(rate)` on `(batch, steps, channels)` | `TrueDropout::shared(rate, &[1])` |
+//! | `SpatialDropout2D(rate)` on `(batch, rows, cols, channels)` | `TrueDropout::shared(rate, &[1, 2])` |
+//! | the same with `data_format="channels_first"` | `TrueDropout::channels(rate)` |
+//! | `seed=7` | [`.with_seed(7)`](crate::DropoutLayer::with_seed), with other numbers |
 //!
 //! ```
-//! use tch_dropout::{NoiseShape, TrueDropout};
+//! use tch_dropout::TrueDropout;
 //!
-//! let columns = TrueDropout::new(0.5)?; // noise_shape=(1, features)
-//! let over_time = TrueDropout::new(0.5)?.with_noise_shape(NoiseShape::Shared(vec![1]));
-//! let spatial_2d = TrueDropout::new(0.5)?.with_noise_shape(NoiseShape::Shared(vec![1, 2]));
+//! let columns = TrueDropout::columns(0.5)?; // noise_shape=(1, features)
+//! let over_time = TrueDropout::shared(0.5, &[1])?;
+//! let spatial_2d = TrueDropout::shared(0.5, &[1, 2])?;
 //! # use tch::{Device, Kind, Tensor};
 //! # let ones = |size: &[i64]| Tensor::ones(size, (Kind::Float, Device::Cpu));
 //! # assert_eq!(columns.draw_mask(&ones(&[32, 64]), true)?.size(), [1, 64]);
@@ -117,22 +117,23 @@
 //!
 //! # Flax
 //!
-//! `broadcast_dims` are the shared dimensions, `deterministic` is `!train`, and in place of a key
-//! there is [`tch::manual_seed`] or a [seed](crate::DropoutLayer::seed) per layer.
+//! `broadcast_dims` are the shared dimensions, and `deterministic` is `!train`. In place of a key there is
+//! [`tch::manual_seed`], a [seed](crate::DropoutLayer::with_seed) for a layer, or one for a whole model
+//! ([`Streams`](crate::Streams)).
 //!
 //! | `flax.linen`, `flax.nnx` | here |
 //! | --- | --- |
-//! | `Dropout(rate)` | `NoiseShape::Elements` |
-//! | `Dropout(rate, broadcast_dims=(1,))` | `NoiseShape::Shared(vec![1])` |
-//! | `Dropout(rate, broadcast_dims=(0,))` on `[N, C]` | `NoiseShape::Columns`, the default |
-//! | `rngs={'dropout': key}` | `.with_seed(7)`; one mask again: [`draw_mask`](crate::DropoutLayer::draw_mask) |
+//! | `Dropout(rate)` | `TrueDropout::elements(rate)` |
+//! | `Dropout(rate, broadcast_dims=(1,))` | `TrueDropout::shared(rate, &[1])` |
+//! | `Dropout(rate, broadcast_dims=(0,))` on `[N, C]` | `TrueDropout::columns(rate)` |
+//! | `rngs={'dropout': key}` | `.with_seed(7)`; for one mask twice, [`draw_mask`](crate::DropoutLayer::draw_mask) |
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};
-//! use tch_dropout::{NoiseShape, TrueDropout};
+//! use tch_dropout::TrueDropout;
 //!
 //! // nn.Dropout(0.5, broadcast_dims=(1,), deterministic=False)(x)
-//! let layer = TrueDropout::new(0.5)?.with_noise_shape(NoiseShape::Shared(vec![1])).with_seed(7);
+//! let layer = TrueDropout::shared(0.5, &[1])?.with_seed(7);
 //! let x = Tensor::randn([32, 10, 64], (Kind::Float, Device::Cpu));
 //! let y = layer.forward_t(&x, true);
 //! # assert_eq!(y.size(), x.size());
@@ -142,12 +143,12 @@
 //!
 //! # candle and burn
 //!
-//! Both draw per element. candle's layer has a `train` flag as tch's have; burn's drops when its
-//! backend records gradients, so here that is the flag too.
+//! Both draw per element. candle's layer takes a `train` flag, like tch's. burn's drops when its backend
+//! records gradients; here the flag says so.
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};
-//! use tch_dropout::{NoiseShape, TrueDropout};
+//! use tch_dropout::TrueDropout;
 //!
 //! // candle: candle_nn::Dropout::new(0.5)
 //! // burn: DropoutConfig::new(0.5).init()
