@@ -1,54 +1,37 @@
 //! What is compared: the layers, and what each puts in a model's places for them.
 
 use std::fmt;
-use std::str::FromStr;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use serde::Serialize;
 use tch::nn::{self, SequentialT};
 use tch_dropout::{DropConnectConfig, Dropout, NoiseShape, TrueDropout, drop_connect};
 
 /// A way to drop, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Layer {
+    /// No dropout
     None,
+    /// Columns, not rescaled: the article's first layer
     Dropout,
+    /// Columns, rescaled: the article's second layer
     TrueDropout,
+    /// Weights of the hidden layer, rescaled
     DropConnect,
-    /// `Tensor::dropout`.
+    /// `Tensor::dropout`, which drops elements
     Libtorch,
-    /// `TrueDropout` over elements.
+    /// `TrueDropout` over elements
     Elements,
-    /// `TrueDropout` over channels.
+    /// `TrueDropout` over channels, which are elements but in the cnn
     Channels,
 }
 
 impl Layer {
     /// The article's own, and libtorch's to hold them against.
     pub const DEFAULT: &str = "none,dropout,true_dropout,drop_connect,libtorch";
-
-    const ALL: [Layer; 7] = [
-        Layer::None,
-        Layer::Dropout,
-        Layer::TrueDropout,
-        Layer::DropConnect,
-        Layer::Libtorch,
-        Layer::Elements,
-        Layer::Channels,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Layer::None => "none",
-            Layer::Dropout => "dropout",
-            Layer::TrueDropout => "true_dropout",
-            Layer::DropConnect => "drop_connect",
-            Layer::Libtorch => "libtorch",
-            Layer::Elements => "elements",
-            Layer::Channels => "channels",
-        }
-    }
 
     /// What stands where activations are dropped.
     pub fn dropout(self, p: f64) -> Result<SequentialT> {
@@ -75,20 +58,9 @@ impl Layer {
     }
 }
 
-impl FromStr for Layer {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let named = Layer::ALL.into_iter().find(|layer| layer.name() == text);
-        named.ok_or_else(|| {
-            let all = Layer::ALL.map(Layer::name).join(",");
-            anyhow::anyhow!("unknown layer, expected some of {all}")
-        })
-    }
-}
-
+/// By its name on the command line.
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        f.pad(self.to_possible_value().expect("no layer is hidden").get_name())
     }
 }

@@ -3,15 +3,17 @@
 
 pub mod args;
 pub mod checkpoint;
+pub mod console;
 pub mod curves;
 pub mod data;
 pub mod device;
+pub mod experiment;
 pub mod layer;
 pub mod metrics;
 pub mod model;
-pub mod numbers;
 pub mod output;
 pub mod plot;
 pub mod progress;
 pub mod report;
 pub mod train;
+pub mod values;

@@ -56,8 +56,8 @@ impl Confusion {
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     pub mean: f64,
-    /// The standard deviation of a sample; 0 for a single run.
-    pub std: f64,
+    /// The standard deviation of a sample, of two runs or more.
+    pub std: Option<f64>,
     pub runs: Vec<f64>,
 }
 
@@ -66,12 +66,12 @@ impl Summary {
         let n = runs.len() as f64;
         let mean = runs.iter().sum::<f64>() / n;
         let squares: f64 = runs.iter().map(|run| (run - mean).powi(2)).sum();
-        let std = if runs.len() < 2 { 0.0 } else { (squares / (n - 1.0)).sqrt() };
+        let std = (runs.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
         Summary { mean, std, runs }
     }
 
     /// The mean's standard error, of two runs or more.
     pub fn standard_error(&self) -> Option<f64> {
-        (self.runs.len() > 1).then(|| self.std / (self.runs.len() as f64).sqrt())
+        Some(self.std? / (self.runs.len() as f64).sqrt())
     }
 }

@@ -1,9 +1,9 @@
 //! The article's model and two that gain more from dropout, each with places for any layer.
 
 use std::fmt;
-use std::str::FromStr;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use serde::Serialize;
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT, SequentialT};
@@ -15,28 +15,18 @@ const HIDDEN: i64 = 512;
 const CLASSES: i64 = 10;
 
 /// What is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Architecture {
-    /// Linear 784-512, linear 512-512, dropout, linear 512-10: the article's, which is linear.
+    /// 784-512-512-10, all linear, with dropout before the last layer
     Article,
-    /// The same with a ReLU after each hidden layer.
+    /// The same with a ReLU after each hidden layer
     Mlp,
-    /// The same with two convolutions in the first layer's place, and dropout after them too.
+    /// The same with two convolutions in the first layer's place, and dropout after them too
     Cnn,
 }
 
 impl Architecture {
-    const ALL: [Architecture; 3] = [Architecture::Article, Architecture::Mlp, Architecture::Cnn];
-
-    fn name(self) -> &'static str {
-        match self {
-            Architecture::Article => "article",
-            Architecture::Mlp => "mlp",
-            Architecture::Cnn => "cnn",
-        }
-    }
-
     /// From images to features: `[N, 784]` to `[N, 512]`.
     fn features(self, vs: &nn::Path, layer: Layer, p: f64) -> Result<SequentialT> {
         let first = || nn::linear(vs / "first", SIDE * SIDE, HIDDEN, Default::default());
@@ -55,21 +45,10 @@ impl Architecture {
     }
 }
 
-impl FromStr for Architecture {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let named = Architecture::ALL.into_iter().find(|model| model.name() == text);
-        named.ok_or_else(|| {
-            let all = Architecture::ALL.map(Architecture::name).join(", ");
-            anyhow::anyhow!("unknown model, expected one of {all}")
-        })
-    }
-}
-
+/// By its name on the command line.
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        f.pad(self.to_possible_value().expect("no model is hidden").get_name())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files that are written whole, or not at all.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -10,26 +10,25 @@ use tempfile::NamedTempFile;
 /// Finds out before the training whether [`write`] can work.
 pub fn check_writable(path: &Path) -> Result<()> {
     ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
-    if !is_special(path) {
-        temporary_beside(&behind_links(path))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+    if is_special(path) {
+        return Ok(());
     }
-    Ok(())
+    // To replace a file takes no right to write to it, but ought to.
+    let opened = match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        opened => opened.map(drop),
+    };
+    opened
+        .and_then(|()| temporary_beside(&destination(path)).map(drop))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Writes to a temporary file and renames it, so that whoever reads, and whenever this program is
 /// stopped, the file is the old one or the new one.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = if is_special(path) { fs::write(path, bytes) } else { replace(path, bytes) };
+    let written =
+        if is_special(path) { pass_on(path, bytes) } else { replace(&destination(path), bytes) };
     written.with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = behind_links(path);
-    let mut file = temporary_beside(&path)?;
-    file.write_all(bytes)?;
-    file.persist(&path)?;
-    Ok(())
 }
 
 /// A device or a pipe, such as /dev/stdout: it is written to, as it must not be replaced.
@@ -37,28 +36,47 @@ fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| !file.is_file() && !file.is_dir())
 }
 
-/// A link stays a link: the file behind it is replaced.
-fn behind_links(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or(path.to_owned())
-}
-
-fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut builder = tempfile::Builder::new();
-    // The umask decides who may read it, as for other files.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.tempfile_in(directory.unwrap_or(Path::new(".")));
-    // Without the temporary name, which says nothing to anybody.
-    file.map_err(|error| error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
-}
-
-/// Prints a text for whoever still reads.
-pub fn print(text: &str) -> Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(()),
+/// Writes for whoever still reads.
+fn pass_on(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::write(path, bytes) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = temporary_beside(path)?;
+    if let Ok(old) = path.metadata() {
+        file.as_file().set_permissions(old.permissions())?;
+    }
+    file.as_file_mut().write_all(bytes)?;
+    // Some file systems notice only now that they are full.
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The file that is written in the end, by the one name that all its spellings have in common. A link
+/// stays a link: the file behind it counts, even if it is still to be made.
+pub fn destination(path: &Path) -> PathBuf {
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = directory_of(&path).join(target);
+    }
+    match (directory_of(&path).canonicalize(), path.file_name()) {
+        (Ok(directory), Some(name)) => directory.join(name),
+        _ => path,
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Its name says nothing to anybody, so no error has it.
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().make_in(directory_of(path), |name| File::create_new(name))
 }

@@ -5,8 +5,7 @@ use std::fmt::Write;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tch::Tensor;
 
-use crate::args::Args;
-use crate::layer::Layer;
+use crate::console::note;
 
 /// Steps between two looks at the loss: on a GPU, each look waits for it.
 const STEPS_PER_LOOK: usize = 50;
@@ -20,9 +19,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(args: &Args, images: i64, layer: Layer, run: i64) -> Self {
-        let bar = ProgressBar::new(args.epochs.saturating_mul(images) as u64);
-        let title = format!("{layer:12} run {}/{}", run + 1, args.runs);
+    pub fn new(title: String, epochs: i64, images: i64) -> Self {
+        let bar = ProgressBar::new(epochs.saturating_mul(images) as u64);
         bar.set_style(
             ProgressStyle::with_template("{prefix} {wide_bar} loss {msg} {per_sec} {eta}")
                 .expect("a template that indicatif knows")
@@ -31,7 +29,7 @@ impl Progress {
                 }),
         );
         bar.set_prefix(title.clone());
-        Progress { bar, title, epochs: args.epochs, images }
+        Progress { bar, title, epochs, images }
     }
 
     pub fn step(&self, loss: &Tensor, step: usize, images: i64) {
@@ -46,12 +44,11 @@ impl Progress {
 
     pub fn epoch(&self, epoch: i64, loss: f32, seconds: f64) {
         if self.bar.is_hidden() {
-            eprintln!(
-                "{} epoch {epoch}/{}: loss {loss:.3}, {:.0} images/s",
-                self.title,
-                self.epochs,
-                self.images as f64 / seconds
-            );
+            let (title, epochs) = (&self.title, self.epochs);
+            let speed = self.images as f64 / seconds;
+            note(format_args!(
+                "{title} epoch {epoch}/{epochs}: loss {loss:.3}, {speed:.0} images/s"
+            ));
         }
         if epoch == self.epochs {
             self.bar.finish_and_clear();

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{
+    CellAlignment, ColumnConstraint::LowerBoundary, ContentArrangement, Table, TableComponent,
+    Width, presets,
+};
 use serde::Serialize;
 use tch::Device;
 
-use crate::args::{Args, Config};
+use crate::args::Config;
 use crate::curves::across;
 use crate::data::Dataset;
 use crate::layer::Layer;
@@ -17,6 +20,11 @@ use crate::model::Architecture;
 use crate::output;
 use crate::plot::Series;
 use crate::train::Run;
+
+/// What the table takes on a terminal where nothing is scarce.
+const WIDE: u16 = 72;
+/// No layer's name is broken.
+const LONGEST_NAME: u16 = 12;
 
 #[derive(Serialize)]
 pub struct Report {
@@ -39,6 +47,11 @@ struct LayerResult {
     macro_f1: Summary,
     accuracy: Summary,
     seconds_per_epoch: Summary,
+    /// The mean of each run's last epoch.
+    training_loss: Summary,
+    test_loss: Summary,
+    /// Runs whose loss ceased to be a number: their other figures mean nothing.
+    diverged_runs: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     macro_f1_per_epoch: Vec<Summary>,
     #[serde(skip)]
@@ -53,9 +66,18 @@ impl LayerResult {
             macro_f1: summary(|run| run.macro_f1),
             accuracy: summary(|run| run.accuracy),
             seconds_per_epoch: summary(|run| run.seconds_per_epoch),
+            training_loss: summary(|run| run.training_loss),
+            test_loss: summary(|run| run.test_loss),
+            diverged_runs: runs.iter().filter(|run| run.has_diverged()).count(),
             macro_f1_per_epoch: across(runs.iter().map(|run| &run.curve.macro_f1)),
             runs,
         }
+    }
+
+    /// For the table.
+    fn name(&self) -> String {
+        let diverged = if self.diverged_runs > 0 { " (diverged)" } else { "" };
+        format!("{}{diverged}", self.layer)
     }
 
     fn series(&self) -> Series<'_> {
@@ -69,7 +91,7 @@ impl LayerResult {
 }
 
 impl Report {
-    pub fn new(args: &Args, dataset: &Dataset, device: Device) -> Self {
+    pub fn new(config: &Config, dataset: &Dataset, device: Device) -> Self {
         Report {
             dataset: Size {
                 name: dataset.name.clone(),
@@ -80,7 +102,7 @@ impl Report {
                 Device::Cuda(index) => format!("cuda:{index}"),
                 other => format!("{other:?}").to_lowercase(),
             },
-            config: args.config(),
+            config: config.clone(),
             results: Vec::new(),
         }
     }
@@ -102,27 +124,47 @@ impl Report {
     /// The table, the article's figure and the comparison.
     pub fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_BORDERS_ONLY);
+        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        table.remove_style(TableComponent::HorizontalLines);
+        table.remove_style(TableComponent::MiddleIntersections);
+        // On a narrow terminal, figures take two lines.
+        table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["layer", "macro F1", "accuracy", "seconds per epoch"]);
         for result in &self.results {
             table.add_row([
-                result.layer.to_string(),
+                result.name(),
                 plus_minus(&result.macro_f1, 4),
                 plus_minus(&result.accuracy, 4),
                 plus_minus(&result.seconds_per_epoch, 2),
             ]);
         }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
+        let between = if table.width().is_some_and(|width| width < WIDE) { 0 } else { 2 };
+        for column in table.column_iter_mut() {
+            column.set_padding((between, 0)).set_cell_alignment(CellAlignment::Right);
+        }
+        if let Some(layers) = table.column_mut(0) {
+            layers.set_padding((0, 0)).set_cell_alignment(CellAlignment::Left);
+            layers.set_constraint(LowerBoundary(Width::Fixed(LONGEST_NAME)));
         }
         let mut text = format!("{}\n{table}", self.heading());
         if self.is_the_articles() {
             text += "\nThe article: macro F1 0.90, for its own layers and for the framework's.";
         }
-        if let Some(comparison) = self.comparison() {
-            let _ = write!(text, "\n{comparison}");
+        for remark in self.comparison().into_iter().chain(self.divergence()) {
+            let _ = write!(text, "\n{remark}");
         }
         text
+    }
+
+    /// Which layers' runs diverged, if any did.
+    pub fn divergence(&self) -> Option<String> {
+        let diverged = self.results.iter().filter(|result| result.diverged_runs > 0);
+        let layers: Vec<_> = diverged
+            .map(|it| format!("{} in {} of {} runs", it.layer, it.diverged_runs, it.runs.len()))
+            .collect();
+        let what =
+            "the loss is no longer a number, and figures mean nothing; a smaller --lr may help";
+        (!layers.is_empty()).then(|| format!("diverged: {} ({what})", layers.join(", ")))
     }
 
     /// Whether the article's figure is one to compare with.
@@ -136,7 +178,8 @@ impl Report {
     /// seeds' noise in both means lets one tell.
     fn comparison(&self) -> Option<String> {
         let f1 = |layer| {
-            self.results.iter().find(|result| result.layer == layer).map(|result| &result.macro_f1)
+            let mut sound = self.results.iter().filter(|result| result.diverged_runs == 0);
+            sound.find(|result| result.layer == layer).map(|result| &result.macro_f1)
         };
         // Elements are what libtorch drops; the article compares its columns.
         let layers = [Layer::Elements, Layer::TrueDropout];
@@ -173,8 +216,8 @@ impl Report {
 }
 
 fn plus_minus(summary: &Summary, digits: usize) -> String {
-    match summary.runs.len() {
-        1 => format!("{:.digits$}", summary.mean),
-        _ => format!("{:.digits$} ± {:.digits$}", summary.mean, summary.std),
+    match summary.std {
+        None => format!("{:.digits$}", summary.mean),
+        Some(std) => format!("{:.digits$} ± {std:.digits$}", summary.mean),
     }
 }

@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use tch::nn::{self, ModuleT, Optimizer, OptimizerConfig};
+use tch::nn::{self, ModuleT, Optimizer, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor};
 
-use crate::args::Args;
-use crate::checkpoint;
+use crate::args::Config;
 use crate::curves::Curve;
 use crate::data::{Dataset, Split};
 use crate::layer::Layer;
@@ -20,60 +19,73 @@ use crate::progress::Progress;
 pub struct Run {
     pub macro_f1: f64,
     pub accuracy: f64,
+    /// The last epoch's mean.
+    pub training_loss: f64,
+    pub test_loss: f64,
     pub seconds_per_epoch: f64,
-    /// Filled for `--plot` only: it costs an evaluation per epoch.
     pub curve: Curve,
+}
+
+impl Run {
+    /// Whether a loss has ceased to be a number.
+    pub fn has_diverged(&self) -> bool {
+        !(self.training_loss.is_finite() && self.test_loss.is_finite())
+    }
 }
 
 const TEST_BATCH: i64 = 1000;
 
+/// Trains a model, and gives its variables too. A curve costs an evaluation per epoch.
 pub fn train(
-    args: &Args,
-    dataset: &Dataset,
-    device: Device,
+    config: &Config,
     layer: Layer,
     run: i64,
-) -> Result<Run> {
-    tch::manual_seed(args.seed + run);
-    let vs = nn::VarStore::new(device);
-    let model = Model::new(&vs.root(), args.model, layer, args.p, args.as_printed)?;
-    let mut optimizer = nn::Adam::default().build(&vs, args.lr)?;
-    let progress = Progress::new(args, dataset.train.items(), layer, run);
+    (dataset, device): (&Dataset, Device),
+    with_curve: bool,
+) -> Result<(Run, VarStore)> {
+    tch::manual_seed(config.seed + run);
+    let vs = VarStore::new(device);
+    let model = Model::new(&vs.root(), config.model, layer, config.p, config.as_printed)?;
+    let mut optimizer = nn::Adam::default().build(&vs, config.lr)?;
+    let title = format!("{layer:12} run {}/{}", run + 1, config.runs);
+    let progress = Progress::new(title, config.epochs, dataset.train.items());
 
-    let mut seconds = 0.0;
+    let (mut seconds, mut training_loss) = (0.0, f64::NAN);
     let mut curve = Curve::default();
-    for epoch in 1..=args.epochs {
+    for number in 1..=config.epochs {
         let start = Instant::now();
-        let losses = train_epoch(&model, &mut optimizer, args, &dataset.train, &progress)?;
+        let losses = epoch(&model, &mut optimizer, &dataset.train, config.batch_size, &progress)?;
         seconds += start.elapsed().as_secs_f64();
-        progress.epoch(epoch, losses[losses.len() - 1], seconds / epoch as f64);
-        if args.plot.is_some() {
-            curve.losses.extend(losses.into_iter().map(f64::from));
-            curve.macro_f1.push(evaluate(&model, &dataset.test)?.macro_f1());
+        progress.epoch(number, losses[losses.len() - 1], seconds / number as f64);
+        let losses = losses.into_iter().map(f64::from);
+        training_loss = losses.clone().sum::<f64>() / losses.len() as f64;
+        if with_curve {
+            curve.losses.extend(losses);
+            curve.macro_f1.push(evaluate(&model, &dataset.test)?.confusion.macro_f1());
         }
     }
-    if let Some(file) = &args.save {
-        checkpoint::save(file, args.model, &vs)?;
-    }
-    let confusion = evaluate(&model, &dataset.test)?;
-    Ok(Run {
-        macro_f1: confusion.macro_f1(),
-        accuracy: confusion.accuracy(),
-        seconds_per_epoch: seconds / args.epochs as f64,
+    let test = evaluate(&model, &dataset.test)?;
+    let run = Run {
+        macro_f1: test.confusion.macro_f1(),
+        accuracy: test.confusion.accuracy(),
+        training_loss,
+        test_loss: test.loss,
+        seconds_per_epoch: seconds / config.epochs as f64,
         curve,
-    })
+    };
+    Ok((run, vs))
 }
 
-/// The loss of each step.
-fn train_epoch(
-    model: &Model,
+/// Trains on each image once, and gives the loss of each step.
+pub fn epoch(
+    model: &impl ModuleT,
     optimizer: &mut Optimizer,
-    args: &Args,
     split: &Split,
+    batch_size: i64,
     progress: &Progress,
 ) -> Result<Vec<f32>> {
     let mut losses = Vec::new();
-    for (images, labels) in shuffled_batches(split, args.batch_size) {
+    for (images, labels) in shuffled_batches(split, batch_size) {
         let loss = model.forward_t(&images, true).cross_entropy_for_logits(&labels);
         optimizer.backward_step(&loss);
         progress.step(&loss, losses.len(), labels.size()[0]);
@@ -92,15 +104,21 @@ fn shuffled_batches(split: &Split, size: i64) -> impl Iterator<Item = (Tensor, T
     })
 }
 
-/// Predictions of a test set, batch by batch.
-pub fn evaluate(model: &Model, split: &Split) -> Result<Confusion> {
+/// What a model makes of a test set.
+pub struct Evaluation {
+    pub confusion: Confusion,
+    pub loss: f64,
+}
+
+/// Evaluates a model, batch by batch.
+pub fn evaluate(model: &impl ModuleT, split: &Split) -> Result<Evaluation> {
     let _no_grad = tch::no_grad_guard();
-    let predictions: Vec<Tensor> = split
-        .images
-        .split(TEST_BATCH, 0)
-        .iter()
-        .map(|images| model.forward_t(images, false).argmax(1, false))
-        .collect();
-    let predictions = Vec::try_from(Tensor::f_cat(&predictions, 0)?)?;
-    Ok(Confusion::new(&Vec::try_from(&split.labels)?, &predictions))
+    let outputs: Vec<Tensor> =
+        split.images.split(TEST_BATCH, 0).iter().map(|it| model.forward_t(it, false)).collect();
+    let outputs = Tensor::f_cat(&outputs, 0)?;
+    let predictions = Vec::try_from(outputs.f_argmax(1, false)?)?;
+    Ok(Evaluation {
+        confusion: Confusion::new(&Vec::try_from(&split.labels)?, &predictions),
+        loss: outputs.cross_entropy_for_logits(&split.labels).double_value(&[]),
+    })
 }

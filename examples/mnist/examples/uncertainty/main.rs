@@ -12,7 +12,8 @@ mod timing;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use mnist_experiment::{data, output};
+use clap::Parser;
+use mnist_experiment::{console, data, output};
 use tch::Device;
 use tch::nn::ModuleT;
 use tch_dropout::MonteCarlo;
@@ -27,17 +28,7 @@ const END: i64 = 180;
 const FOLD: i64 = 10;
 
 fn main() -> ExitCode {
-    let args = match Args::read() {
-        Ok(args) => args,
-        Err(exit) => return exit,
-    };
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    console::end(run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -49,7 +40,7 @@ fn run(args: &Args) -> Result<()> {
     } else {
         data::load(args.data_dir.as_deref(), Device::Cpu)?
     };
-    eprintln!("training on {}", dataset.name);
+    console::note(format_args!("training on {}", dataset.name));
     let model = model::train(&dataset.train, args.seed)?;
     let forward = |x: &tch::Tensor, train| model.forward_t(x, train);
     if args.time {
@@ -60,9 +51,9 @@ fn run(args: &Args) -> Result<()> {
     let turned = digit::turn(&digit::find(&dataset.test, args.digit)?, &angles);
     let passes = MonteCarlo::new(args.passes)?.fold(FOLD.min(args.passes))?;
     let curves = Curves::new(&angles, &passes.predict(forward, &turned)?)?;
-    output::print(&curves.in_words(args.digit).to_string())?;
+    console::print(curves.in_words(args.digit))?;
 
     let svg = chart::draw(&curves, &turned, args.digit)?;
     output::write(&args.out, svg.as_bytes())?;
-    output::print(&format!("wrote {}", args.out.display()))
+    console::print(format_args!("wrote {}", args.out.display()))
 }

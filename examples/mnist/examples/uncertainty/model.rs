@@ -1,11 +1,15 @@
 //! The article's model with a ReLU behind each hidden layer, trained as in the `mnist` example.
 
+use std::time::Instant;
+
 use anyhow::Result;
-use tch::nn::{self, ModuleT, OptimizerConfig};
-use tch::{Device, Kind};
+use tch::Device;
+use tch::nn::{self, OptimizerConfig};
 use tch_dropout::{NoiseShape, TrueDropout};
 
 use mnist_experiment::data::Split;
+use mnist_experiment::progress::Progress;
+use mnist_experiment::train;
 
 const HIDDEN: i64 = 512;
 const P: f64 = 0.5;
@@ -17,16 +21,11 @@ pub fn train(split: &Split, seed: i64) -> Result<nn::SequentialT> {
     let vs = nn::VarStore::new(Device::Cpu);
     let model = new(&vs.root())?;
     let mut optimizer = nn::Adam::default().build(&vs, 1e-3)?;
+    let progress = Progress::new("training".to_owned(), EPOCHS, split.items());
     for epoch in 1..=EPOCHS {
-        let mut loss = tch::Tensor::new();
-        let order = tch::Tensor::randperm(split.items(), (Kind::Int64, Device::Cpu));
-        for batch in order.split(BATCH, 0) {
-            let images = split.images.index_select(0, &batch);
-            let labels = split.labels.index_select(0, &batch);
-            loss = model.forward_t(&images, true).cross_entropy_for_logits(&labels);
-            optimizer.backward_step(&loss);
-        }
-        eprintln!("epoch {epoch}/{EPOCHS}: loss {:.3}", loss.double_value(&[]));
+        let start = Instant::now();
+        let losses = train::epoch(&model, &mut optimizer, split, BATCH, &progress)?;
+        progress.epoch(epoch, losses[losses.len() - 1], start.elapsed().as_secs_f64());
     }
     Ok(model)
 }

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use indicatif::ProgressBar;
+use mnist_experiment::console::print;
 use tch::Tensor;
 use tch_dropout::MonteCarlo;
 
@@ -15,8 +17,8 @@ where
     F: Fn(&Tensor, bool) -> Tensor,
 {
     let fold = FOLD.min(passes);
-    println!("medians of {ROUNDS} rounds, in ms: {passes} passes");
-    println!("batch   forwards   monte_carlo   ratio   fold {fold:2}   ratio");
+    print(format_args!("medians of {ROUNDS} rounds, in ms: {passes} passes"))?;
+    print(format_args!("batch   forwards   monte_carlo   ratio   fold {fold:2}   ratio"))?;
     for rows in BATCHES.into_iter().filter(|&rows| rows <= images.size()[0]) {
         let batch = images.narrow(0, 0, rows);
         let one_by_one = MonteCarlo::new(passes)?;
@@ -32,7 +34,8 @@ where
             &|| predict(one_by_one),
             &|| predict(folded),
         ])?;
-        println!("{rows:5}   {a:8.2}   {b:11.2}   {:5.2}   {c:7.2}   {:5.2}", b / a, c / a);
+        let (once, folded) = (b / a, c / a);
+        print(format_args!("{rows:5}   {a:8.2}   {b:11.2}   {once:5.2}   {c:7.2}   {folded:5.2}"))?;
     }
     Ok(())
 }
@@ -42,6 +45,7 @@ fn medians<const N: usize>(
     contestants: [&dyn Fn() -> Result<(), tch_dropout::Error>; N],
 ) -> Result<[f64; N]> {
     let mut times = [(); N].map(|()| Vec::with_capacity(ROUNDS));
+    let bar = ProgressBar::new(ROUNDS as u64 + 1);
     for round in 0..=ROUNDS {
         for (contestant, times) in contestants.iter().zip(&mut times) {
             let start = Instant::now();
@@ -50,7 +54,9 @@ fn medians<const N: usize>(
                 times.push(start.elapsed().as_secs_f64() * 1e3); // The first one warms up.
             }
         }
+        bar.inc(1);
     }
+    bar.finish_and_clear();
     Ok(times.map(|mut times| {
         times.sort_by(f64::total_cmp);
         times[ROUNDS / 2]

@@ -38,8 +38,10 @@ pub fn labels(path: &Path) -> Result<Vec<u8>> {
 }
 
 pub fn open(path: &Path) -> Result<BufReader<File>> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(BufReader::new(file))
+    let cannot = || format!("cannot read {}", path.display());
+    // To open a pipe would wait for somebody to write into it.
+    ensure!(path.metadata().with_context(cannot)?.is_file(), "{}: it is no regular file", cannot());
+    Ok(BufReader::new(File::open(path).with_context(cannot)?))
 }
 
 /// The images in a file that is open; every error has the file's name.

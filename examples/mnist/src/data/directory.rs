@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use tch::Device;
 
@@ -59,7 +59,8 @@ impl Known {
 /// What a directory has.
 pub enum Found {
     Files(Files),
-    Nothing,
+    /// MNIST can be downloaded into it, as it lacks these of its files and has no others.
+    Missing(Vec<&'static str>),
 }
 
 /// Paths of the four files, in `MNIST`'s order.
@@ -71,39 +72,49 @@ pub struct Files {
 /// Looks for the four files, plain or `.gz`.
 ///
 /// Some of them but not all is an error, so that no data set is ever made of files from two. But if
-/// they are MNIST's, another download is just putting them there, or was interrupted there; then they
-/// count as nothing, and another download puts the same in their place.
+/// they are MNIST's, another download is just putting them there, or was interrupted there, and one
+/// more puts the same in their place.
 pub fn find(directory: &Path) -> Result<Found> {
-    let entries = match fs::metadata(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
+    let readable = match fs::metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(metadata) => {
             ensure!(metadata.is_dir(), "{} is not a directory", directory.display());
             fs::read_dir(directory).map(drop)
         }
     };
-    entries.with_context(|| format!("cannot read the data directory {}", directory.display()))?;
+    readable.with_context(|| format!("cannot read the data directory {}", directory.display()))?;
 
     let found = MNIST.map(|known| existing(directory, known.name));
-    if found.iter().all(Option::is_none) {
-        return Ok(Found::Nothing);
-    }
-    if let Some(missing) = found.iter().position(Option::is_none) {
-        let is_mnist = |(known, path): (&Known, &Option<PathBuf>)| {
-            let check = |path| known.check(idx::open(path)?);
-            path.as_ref().is_none_or(|path| check(path).is_ok())
-        };
-        if MNIST.iter().zip(&found).all(is_mnist) {
-            return Ok(Found::Nothing);
-        }
-        bail!("{} has no {} (or .gz)", directory.display(), MNIST[missing].name);
-    }
-    Ok(Found::Files(Files { directory: directory.to_owned(), paths: found.map(Option::unwrap) }))
+    let [Some(a), Some(b), Some(c), Some(d)] = &found else {
+        return missing(directory, &found);
+    };
+    let paths = [a, b, c, d].map(PathBuf::to_owned);
+    Ok(Found::Files(Files { directory: directory.to_owned(), paths }))
 }
 
+fn missing(directory: &Path, found: &[Option<PathBuf>; 4]) -> Result<Found> {
+    let files = || MNIST.iter().zip(found);
+    let names: Vec<_> = files().filter(|(_, path)| path.is_none()).map(|(it, _)| it.name).collect();
+    for (known, path) in files().filter_map(|(known, path)| Some((known, path.as_ref()?))) {
+        let is_mnist = known.check(idx::open(path)?).is_ok();
+        ensure!(is_mnist, "{}", has_no(directory, &names));
+    }
+    Ok(Found::Missing(names))
+}
+
+/// Which files a directory lacks, in words.
+pub fn has_no(directory: &Path, names: &[&str]) -> String {
+    format!("{} has no {} (or .gz)", directory.display(), names.join(", no "))
+}
+
+/// A file under any of the names that are in use: plain or compressed, with a hyphen or a dot.
 fn existing(directory: &Path, name: &str) -> Option<PathBuf> {
-    [directory.join(name), directory.join(format!("{name}.gz"))]
+    let dotted = name.replace("-idx", ".idx");
+    [name, &dotted]
         .into_iter()
+        .flat_map(|name| [name.to_owned(), format!("{name}.gz")])
+        .map(|name| directory.join(name))
         .find(|path| path.exists())
 }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
+use crate::console::note;
+
 use super::directory::{Files, Found, Known, MNIST, find};
 use idx::GZIP;
 
@@ -33,20 +35,28 @@ const LONGEST_WRITE: Duration = Duration::from_secs(3600);
 /// Downloads the four files into `directory`, which is made if need be.
 pub fn mnist(directory: &Path) -> Result<Files> {
     let cannot = || format!("cannot write to the data directory {}", directory.display());
-    fs::create_dir_all(directory).with_context(cannot)?;
-    // A directory that cannot be written to had better say so before the download than after it.
-    tempfile::tempfile_in(directory).with_context(cannot)?;
+    check_writable(directory).with_context(cannot)?;
     let files = MNIST.iter().map(from_any_mirror).collect::<Result<Vec<_>>>()?;
     write(directory, &files).with_context(cannot)?;
     match find(directory)? {
         Found::Files(files) => Ok(files),
-        Found::Nothing => bail!("somebody empties the data directory {}", directory.display()),
+        Found::Missing(_) => bail!("somebody empties the data directory {}", directory.display()),
     }
+}
+
+/// A directory that cannot be written to had better say so before the download than after it; one that
+/// is still to be made, for the one above it.
+fn check_writable(directory: &Path) -> io::Result<()> {
+    let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    tempfile::Builder::new().make_in(there, |name| File::create_new(name)).map(drop)
 }
 
 /// Puts MNIST's files into a directory.
 fn write(directory: &Path, files: &[Vec<u8>]) -> io::Result<()> {
-    let partial = tempfile::Builder::new().prefix(PARTIAL).tempdir_in(directory)?;
+    fs::create_dir_all(directory)?;
+    let partial = tempfile::Builder::new().prefix(PARTIAL).tempdir_in(directory);
+    // Without the name of what could not be made.
+    let partial = partial.map_err(|error| error.kind())?;
     let names = MNIST.map(|known| format!("{}.gz", known.name));
     for (name, bytes) in names.iter().zip(files) {
         let mut file = File::create(partial.path().join(name))?;
@@ -77,7 +87,7 @@ fn from_any_mirror(known: &Known) -> Result<Vec<u8>> {
         let url = format!("{}/{}.gz", mirror.trim_end_matches('/'), known.name);
         match fetch(&url, known) {
             Ok(bytes) => return Ok(bytes),
-            Err(error) => eprintln!("{url}: {error:#}"),
+            Err(error) => note(format_args!("{url}: {error:#}")),
         }
     }
     bail!("MNIST could not be downloaded from any mirror")
@@ -131,7 +141,7 @@ fn progress(known: &Known, bytes: Option<u64>) -> ProgressBar {
         .with_message(known.name)
         .with_finish(ProgressFinish::AndClear);
     if bar.is_hidden() {
-        eprintln!("Downloading {} ...", known.name);
+        note(format_args!("Downloading {} ...", known.name));
     }
     bar.set_style(
         ProgressStyle::with_template("{msg:24} {wide_bar} {bytes}/{total_bytes} {eta}")

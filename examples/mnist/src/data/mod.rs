@@ -6,8 +6,11 @@ mod download;
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tch::{Device, Kind, Tensor};
+
+use crate::console::note;
+use directory::Found;
 
 /// Images and their labels: `[N, 784]` numbers from 0 to 1, and `[N]` integers from 0 to 9.
 pub struct Split {
@@ -30,16 +33,22 @@ pub const DEFAULT_DIRECTORY: &str = "data/mnist";
 pub fn load(directory: Option<&Path>, device: Device) -> Result<Dataset> {
     let path = directory.unwrap_or(Path::new(DEFAULT_DIRECTORY));
     download::sweep(path);
-    match directory::find(path)? {
-        directory::Found::Files(files) => files.load(device),
-        directory::Found::Nothing => match download::mnist(path) {
-            Ok(files) => files.load(device),
-            Err(error) if directory.is_none() => {
-                eprintln!("NOTE: {error:#}; training on built-in digits, not on MNIST.");
-                synthetic(device)
-            }
-            Err(error) => Err(error),
-        },
+    let missing = match directory::find(path)? {
+        Found::Files(files) => return files.load(device),
+        Found::Missing(names) => names,
+    };
+    let downloaded = download::mnist(path);
+    let downloaded = match missing.len() {
+        4 => downloaded,
+        _ => downloaded.with_context(|| directory::has_no(path, &missing)),
+    };
+    match downloaded {
+        Ok(files) => files.load(device),
+        Err(error) if directory.is_none() => {
+            note(format_args!("NOTE: {error:#}; training on built-in digits, not on MNIST."));
+            synthetic(device)
+        }
+        Err(error) => bail!("{error:#}; --synthetic takes built-in digits"),
     }
 }
 

@@ -100,7 +100,7 @@ fn draw_losses(area: &Area, series: &[Series]) -> Drawn<()> {
 /// others'.
 fn draw_macro_f1(area: &Area, series: &[Series]) -> Drawn<()> {
     let epochs = series.iter().map(|one| one.macro_f1.len()).max().unwrap_or(0);
-    let spread = |f1: &Summary| [f1.mean - f1.std, f1.mean + f1.std];
+    let spread = |f1: &Summary| [-1.0, 1.0].map(|sign| f1.mean + sign * f1.std.unwrap_or(0.0));
     // The first quarter may begin below the picture: the climb would squeeze what comes of it.
     let late = series.iter().flat_map(|one| one.macro_f1.iter().skip(epochs / 4));
     let y = bounds(late.flat_map(spread));

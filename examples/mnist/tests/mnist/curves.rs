@@ -26,6 +26,6 @@ fn runs_are_brought_together_place_by_place() {
     let runs = [vec![1.0, 5.0], vec![3.0, 5.0]];
     let both = across(runs.iter());
     assert_eq!([both[0].mean, both[1].mean], [2.0, 5.0]);
-    assert_eq!([both[0].std, both[1].std], [2f64.sqrt(), 0.0]);
+    assert_eq!([both[0].std, both[1].std], [Some(2f64.sqrt()), Some(0.0)]);
     assert!(across([].iter()).is_empty());
 }

@@ -3,12 +3,17 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::program::{assert_error, command, directory, json, mnist, succeed};
+use crate::program::{
+    assert_error, assert_usage_error, command, directory, files, json, mnist, stderr, stdout,
+    succeed,
+};
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, nn};
+use tempfile::TempDir;
 
 const SHORT: [&str; 5] = ["--synthetic", "--train-limit", "300", "--layers", "none"];
 
@@ -131,14 +136,6 @@ fn a_plot_names_what_it_shows() {
     }
 }
 
-#[test]
-fn a_training_that_diverges_has_a_plot_too() {
-    let directory = directory();
-    succeed(&directory, &[&SHORT[..], &["--lr", "1e30", "--plot", "x.svg"]].concat());
-    let svg = fs::read_to_string(directory.path().join("x.svg")).unwrap();
-    assert!(!svg.contains("NaN") && !svg.contains("inf"));
-}
-
 /// However it is stopped: Ctrl-C ends it just as this does, as it has no last words.
 #[test]
 fn a_training_that_is_stopped_leaves_the_runs_before() {
@@ -171,21 +168,99 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// New ones have the mode that any has, old ones keep theirs; links lead to where they led, even if
+/// nothing was there.
+#[cfg(unix)]
 #[test]
 fn written_files_are_like_any_other() {
     let directory = directory();
     let path = |name: &str| directory.path().join(name);
     fs::write(path("other"), "").unwrap();
-    std::os::unix::fs::symlink("behind", path("x.json")).unwrap();
+    for (link, target) in [("x.json", "behind"), ("x", "y"), ("y", "new")] {
+        std::os::unix::fs::symlink(target, path(link)).unwrap();
+    }
     fs::write(path("behind"), "old").unwrap();
-    let files = ["--epochs", "1", "--json", "x.json", "--plot", "x.svg", "--save", "x"];
-    succeed(&directory, &[&SHORT[..], &files].concat());
-    for name in ["x.svg", "x", "behind"] {
+    set_mode(&path("behind"), 0o600);
+    let arguments = ["--epochs", "1", "--json", "x.json", "--plot", "x.svg", "--save", "x"];
+    succeed(&directory, &[&SHORT[..], &arguments].concat());
+    for name in ["x.svg", "new"] {
         assert_eq!(mode(&path(name)), mode(&path("other")), "{name}");
     }
-    assert!(path("x.json").symlink_metadata().unwrap().is_symlink(), "a link stays one");
+    assert_eq!(mode(&path("behind")) & 0o777, 0o600, "a mode stays as it is");
+    for link in ["x.json", "x", "y"] {
+        assert!(path(link).symlink_metadata().unwrap().is_symlink(), "{link} stays a link");
+    }
     assert!(json(&path("behind"))["results"].is_array());
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 5, "nothing else is left");
+    let expected = ["behind", "new", "other", "x", "x.json", "x.svg", "y"];
+    assert_eq!(files(directory.path()), expected, "nothing else is left");
+}
+
+#[cfg(unix)]
+#[test]
+fn one_file_for_two_outputs_is_an_error_under_whatever_names() {
+    let directory = directory();
+    for (link, target) in [("here", "."), ("link", "target"), ("other", "link")] {
+        std::os::unix::fs::symlink(target, directory.path().join(link)).unwrap();
+    }
+    fs::create_dir(directory.path().join("below")).unwrap();
+    let absolute = directory.path().join("target");
+    for (json, plot) in [
+        ("x.svg", "here/x.svg"),
+        ("below/../x.svg", "x.svg"),
+        ("target", "link"),
+        ("other", "link"),
+        (absolute.to_str().unwrap(), "here/other"),
+    ] {
+        let output = mnist(&directory, &[&SHORT[..], &["--json", json, "--plot", plot]].concat());
+        assert_usage_error(&output, &["two outputs", json, plot]);
+    }
+}
+
+/// Runs the experiment where a file may have so many blocks of 512 bytes, as it has on a disk that is
+/// nearly full.
+#[cfg(unix)]
+fn with_little_room(directory: &TempDir, blocks: u32, arguments: &[&str]) -> Output {
+    let program = command(directory, &[&SHORT[..], arguments].concat());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
+    shell.arg(program.get_program()).args(program.get_args()).current_dir(directory);
+    shell.output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_costs_only_what_does_not_fit() {
+    let arguments = ["--epochs", "1", "--json", "x.json", "--plot", "x.svg", "--save", "x"];
+    let no_room = |file: &str| format!("cannot write {file}: File too large");
+    for (blocks, written, missing) in
+        [(8, &["x.json"][..], &["x.svg", "x"][..]), (0, &[], &["x.json", "x.svg", "x"])]
+    {
+        let directory = directory();
+        let output = with_little_room(&directory, blocks, &arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stdout(&output).contains("macro F1"), "there is a table: {}", stdout(&output));
+        let text = stderr(&output);
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.starts_with("error: "), "{text}");
+        assert!(missing.iter().all(|file| last.contains(&no_room(file))), "{text}");
+        assert!(!text.contains(".tmp"), "{text}");
+        assert_eq!(files(directory.path()), written, "nothing else is left");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_told_at_once_and_tried_again() {
+    let directory = directory();
+    let arguments = ["--epochs", "1", "--runs", "2", "--json", "x.json"];
+    let output = with_little_room(&directory, 0, &arguments);
+    let note = "NOTE: cannot write x.json: File too large (os error 27); trying again";
+    assert!(stderr(&output).contains(note), "{}", stderr(&output));
 }
 
 /// As /dev/stdout may be.

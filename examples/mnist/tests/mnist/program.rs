@@ -67,6 +67,42 @@ pub fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+pub fn files(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap().flatten();
+    let mut names: Vec<_> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// What a command says on a terminal of so many columns; nothing where there is no `script`.
+#[cfg(target_os = "linux")]
+pub fn on_terminal(command: &Command, columns: u32) -> Option<String> {
+    if Command::new("script").arg("--version").output().is_err() {
+        println!("skipped: there is no script");
+        return None;
+    }
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| format!("'{}'", word.display())).collect();
+    let line = format!("stty cols {columns} rows 50; {}", words.join(" "));
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
+    script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    Some(stdout(&script.output().unwrap()))
+}
+
+/// Asserts that a bad command line is refused, with these words.
+#[track_caller]
+pub fn assert_usage_error(output: &Output, words: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "should be refused: {text}");
+    assert!(text.starts_with("error: "), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} should be in: {text}");
+    }
+    assert_eq!(stdout(output), "");
+}
+
 /// Asserts a failure with exactly one line, which has these words in it.
 #[track_caller]
 pub fn assert_error(output: &Output, words: &[&str]) {

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
-use crate::program::{example, stderr, stdout};
+use crate::program::{assert_error, assert_usage_error, example, files, stderr, stdout};
 
 fn uncertainty(directory: &TempDir, arguments: &[&str]) -> Output {
     example("uncertainty").current_dir(directory.path()).args(arguments).output().unwrap()
@@ -30,21 +30,24 @@ fn a_turned_digit_is_drawn_and_told() {
 }
 
 #[test]
-fn bad_arguments_are_one_clear_line_each() {
+fn a_bad_argument_is_named_with_what_was_expected() {
     let directory = tempfile::tempdir().unwrap();
     for (arguments, words) in [
-        (&["--passes", "0"][..], &["--passes", "0"][..]),
-        (&["--digit", "10"], &["--digit", "10"]),
+        (&["--passes", "0"][..], &["--passes", "at least 1, got 0"][..]),
+        (&["--digit", "10"], &["--digit", "at most 9, got 10"]),
+        (&["--digit", "six"], &["--digit", "expected a whole number, got 'six'"]),
+        (&["--seed", "1.5"], &["--seed", "expected a whole number, got '1.5'"]),
         (&["--synthetic", "--data-dir", "x"], &["--synthetic", "--data-dir"]),
-        (&["--synthetic", "--out", "no/such/x.svg"], &["cannot write no/such/x.svg"]),
-        (&["--synthetic", "--out", "."], &["cannot write .: it is a directory"]),
+        (&["--out", "x.png"], &["--out", "x.png", "SVG", "ends in .svg"]),
         (&["--colour"], &["--colour"]),
     ] {
-        let output = uncertainty(&directory, arguments);
-        let text = stderr(&output);
-        assert!(!output.status.success() && stdout(&output).is_empty(), "{text}");
-        assert_eq!(text.lines().count(), 1, "should be one line: {text}");
-        assert!(words.iter().all(|word| text.contains(word)), "{words:?} should be in: {text}");
+        assert_usage_error(&uncertainty(&directory, arguments), words);
     }
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+    for (file, words) in [
+        ("no/such/x.svg", "cannot write no/such/x.svg: No such"),
+        (".", "cannot write .: it is a directory"),
+    ] {
+        assert_error(&uncertainty(&directory, &["--synthetic", "--out", file]), &[words]);
+    }
+    assert!(files(directory.path()).is_empty(), "nothing is left behind");
 }

@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use crate::program::{example, mnist_directory, stderr};
+use crate::program::{example, files, mnist_directory, stderr};
 use server::*;
 
 /// The example, training for as short as it can, and leaving cores to the other tests.
@@ -32,13 +32,6 @@ fn download(into: &Path, mirrors: &[String]) -> Output {
 
 fn empty_directory() -> TempDir {
     tempfile::tempdir().unwrap()
-}
-
-fn files(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).unwrap().flatten();
-    let mut names: Vec<_> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
 }
 
 const FOUR_FILES: [&str; 4] = [
@@ -79,7 +72,7 @@ fn assert_lines(faults: &[(Answer, &str)], timeout: &str) {
                 not on MNIST.";
     assert_eq!(lines.next(), Some(note));
     assert!(lines.next().unwrap_or_default().starts_with("built-in digits: 10000 training"));
-    assert!(files(&directory.path().join("data/mnist")).is_empty());
+    assert!(files(directory.path()).is_empty(), "no directory is left behind");
 }
 
 #[test]
@@ -174,7 +167,9 @@ fn no_good_mirror_is_an_error_for_a_directory_that_is_named() {
     let output = download(directory.path(), &[serve(status(404)), serve(wrong(b"not a digit"))]);
     assert!(!output.status.success());
     let last = stderr(&output).lines().last().unwrap_or_default().to_owned();
-    assert_eq!(last, "error: MNIST could not be downloaded from any mirror");
+    let error =
+        "error: MNIST could not be downloaded from any mirror; --synthetic takes built-in digits";
+    assert_eq!(last, error);
     assert!(files(directory.path()).is_empty());
 }
 
