@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
-/// Finds out before the training whether [`write`] can work.
+/// Finds out before the training whether [`write()`] can work.
 pub fn check_writable(path: &Path) -> Result<()> {
     ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
     if is_special(path) {

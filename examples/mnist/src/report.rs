@@ -21,7 +21,7 @@ use crate::output;
 use crate::plot::Series;
 use crate::train::Run;
 
-/// What the table takes on a terminal where nothing is scarce.
+/// What the table takes with room between its columns.
 const WIDE: u16 = 72;
 /// No layer's name is broken.
 const LONGEST_NAME: u16 = 12;
@@ -74,10 +74,15 @@ impl LayerResult {
         }
     }
 
-    /// For the table.
-    fn name(&self) -> String {
+    /// Of the table.
+    fn row(&self) -> [String; 4] {
         let diverged = if self.diverged_runs > 0 { " (diverged)" } else { "" };
-        format!("{}{diverged}", self.layer)
+        [
+            format!("{}{diverged}", self.layer),
+            plus_minus(&self.macro_f1, 4),
+            plus_minus(&self.accuracy, 4),
+            plus_minus(&self.seconds_per_epoch, 2),
+        ]
     }
 
     fn series(&self) -> Series<'_> {
@@ -123,30 +128,7 @@ impl Report {
 
     /// The table, the article's figure and the comparison.
     pub fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-        table.remove_style(TableComponent::HorizontalLines);
-        table.remove_style(TableComponent::MiddleIntersections);
-        // On a narrow terminal, figures take two lines.
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["layer", "macro F1", "accuracy", "seconds per epoch"]);
-        for result in &self.results {
-            table.add_row([
-                result.name(),
-                plus_minus(&result.macro_f1, 4),
-                plus_minus(&result.accuracy, 4),
-                plus_minus(&result.seconds_per_epoch, 2),
-            ]);
-        }
-        let between = if table.width().is_some_and(|width| width < WIDE) { 0 } else { 2 };
-        for column in table.column_iter_mut() {
-            column.set_padding((between, 0)).set_cell_alignment(CellAlignment::Right);
-        }
-        if let Some(layers) = table.column_mut(0) {
-            layers.set_padding((0, 0)).set_cell_alignment(CellAlignment::Left);
-            layers.set_constraint(LowerBoundary(Width::Fixed(LONGEST_NAME)));
-        }
-        let mut text = format!("{}\n{table}", self.heading());
+        let mut text = format!("{}\n{}", self.heading(), table(&self.results));
         if self.is_the_articles() {
             text += "\nThe article: macro F1 0.90, for its own layers and for the framework's.";
         }
@@ -213,6 +195,27 @@ impl Report {
         json.push(b'\n');
         output::write(path, &json)
     }
+}
+
+/// A row for each layer. On a narrow terminal, a figure takes two lines.
+fn table(results: &[LayerResult]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .remove_style(TableComponent::HorizontalLines)
+        .remove_style(TableComponent::MiddleIntersections)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(["layer", "macro F1", "accuracy", "seconds per epoch"])
+        .add_rows(results.iter().map(LayerResult::row));
+    let between = if table.width().is_some_and(|width| width < WIDE) { 0 } else { 2 };
+    for column in table.column_iter_mut() {
+        column.set_padding((between, 0)).set_cell_alignment(CellAlignment::Right);
+    }
+    if let Some(layers) = table.column_mut(0) {
+        layers.set_padding((0, 0)).set_cell_alignment(CellAlignment::Left);
+        layers.set_constraint(LowerBoundary(Width::Fixed(LONGEST_NAME)));
+    }
+    table
 }
 
 fn plus_minus(summary: &Summary, digits: usize) -> String {
