@@ -2,14 +2,12 @@
 //!
 //! `cargo run --release --example masks -- --out masks.svg`
 
-#[path = "mnist/output.rs"]
-#[allow(dead_code, reason = "the MNIST example needs more of it")]
-mod output;
-
+use std::fs;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -58,8 +56,9 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let panels = panels(args.seed)?;
-    output::write(&args.out, draw(&panels)?.as_bytes())?;
-    output::print(&format!("wrote {}", args.out.display()))
+    let name = args.out.display();
+    fs::write(&args.out, draw(&panels)?).with_context(|| format!("cannot write {name}"))?;
+    writeln!(io::stdout(), "wrote {name}").context("cannot write to standard output")
 }
 
 struct Panel {
