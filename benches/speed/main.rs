@@ -4,6 +4,7 @@
 //! alike; times are medians over the turns.
 
 mod contest;
+mod machine;
 mod timing;
 mod transformer;
 
@@ -12,9 +13,11 @@ use std::path::PathBuf;
 use anyhow::{ensure, Context, Result};
 use clap::Parser;
 use comfy_table::{presets, CellAlignment, Table};
+use serde::Serialize;
 use tch::{Cuda, Device, Kind};
 
 use contest::{Entry, Pass};
+use machine::Machine;
 use timing::Effort;
 
 /// Compares this crate's dropout with libtorch's, and both with a single pass over the tensor
@@ -28,13 +31,24 @@ struct Args {
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
     device: String,
 
-    /// Write the table's figures to a JSON file
+    /// Write the table's figures, and what they were measured on, to a JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// The probability of dropping in the table.
+const P: f64 = 0.5;
+
+/// What the JSON file has.
+#[derive(Serialize)]
+struct Figures {
+    machine: Machine,
+    p: f64,
+    entries: Vec<Entry>,
 }
 
 fn main() -> Result<()> {
@@ -47,7 +61,8 @@ fn main() -> Result<()> {
         let cannot = || format!("cannot write {}", path.display());
         std::fs::File::options().append(true).create(true).open(path).with_context(cannot)?;
     }
-    println!("{}", machine(device));
+    let machine = Machine::new(device);
+    println!("{machine}");
 
     let shapes: &[&[i64]] = if args.quick {
         &[&[64, 512], &[8, 16, 14, 14]]
@@ -58,13 +73,13 @@ fn main() -> Result<()> {
     for &shape in shapes {
         for kind in [Kind::Float, Kind::BFloat16] {
             for pass in [Pass::Forward, Pass::ForwardBackward] {
-                entries.extend(contest::run(shape, kind, pass, 0.5, device, effort));
+                entries.extend(contest::run(shape, kind, pass, P, device, effort));
             }
         }
     }
-    println!("\np = 0.5\n{}", table(&entries));
+    println!("\np = {P}\n{}", table(&entries));
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&entries)?;
+        let text = serde_json::to_string_pretty(&Figures { machine, p: P, entries })?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
 
@@ -75,17 +90,6 @@ fn main() -> Result<()> {
     println!("\nns per element by size, f32, forward\n{}", contest::curve(device, effort));
     println!("\na training step of a transformer encoder\n{}", transformer::run(device, effort)?);
     Ok(())
-}
-
-/// What the figures were measured on.
-fn machine(device: Device) -> String {
-    if device.is_cuda() {
-        return "on cuda:0".to_owned();
-    }
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
-    let model = model.and_then(|line| line.split_once(": ")).map_or("an unknown CPU", |(_, m)| m);
-    format!("on {model}, {} threads", tch::get_num_threads())
 }
 
 fn table(entries: &[Entry]) -> Table {
