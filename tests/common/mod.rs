@@ -1,7 +1,7 @@
 //! What several tests need.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -112,14 +112,4 @@ pub fn stdout(output: &Output) -> String {
 
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// MNIST, where `MNIST_DIR` or the example's own directory has it.
-pub fn mnist_directory() -> Option<PathBuf> {
-    let directory = std::env::var_os("MNIST_DIR").map_or("data/mnist".into(), PathBuf::from);
-    let found = directory.join("train-images-idx3-ubyte.gz").exists();
-    if !found {
-        println!("skipped: no MNIST in {}; MNIST_DIR may name another place", directory.display());
-    }
-    found.then_some(directory)
 }

@@ -1,0 +1,50 @@
+//! The picture of a network that becomes unsure: its command line, what it draws, and what it says.
+
+use std::fs;
+use std::process::Output;
+
+use tempfile::TempDir;
+
+use crate::program::{example, stderr, stdout};
+
+fn uncertainty(directory: &TempDir, arguments: &[&str]) -> Output {
+    example("uncertainty").current_dir(directory.path()).args(arguments).output().unwrap()
+}
+
+#[test]
+fn a_turned_digit_is_drawn_and_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--synthetic", "--passes", "20", "--digit", "7", "--out", "seven.svg"];
+    let output = uncertainty(&directory, &arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let svg = fs::read_to_string(directory.path().join("seven.svg")).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
+    assert!(svg.len() < 60_000, "{} bytes", svg.len());
+    assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count());
+    assert_eq!(svg.matches("<g ").count(), 13, "a digit every 15 degrees");
+    let text = stdout(&output);
+    assert!(text.starts_with("A 7 is turned, 20 passes at each angle.\nUpright: 7 "), "{text}");
+    for words in ["Least sure: ", "Upside down: ", "Its answer changes: ", "wrote seven.svg"] {
+        assert!(text.contains(words), "{words:?} should be in: {text}");
+    }
+}
+
+#[test]
+fn bad_arguments_are_one_clear_line_each() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, words) in [
+        (&["--passes", "0"][..], &["--passes", "0"][..]),
+        (&["--digit", "10"], &["--digit", "10"]),
+        (&["--synthetic", "--data-dir", "x"], &["--synthetic", "--data-dir"]),
+        (&["--synthetic", "--out", "no/such/x.svg"], &["cannot write no/such/x.svg"]),
+        (&["--synthetic", "--out", "."], &["cannot write .: it is a directory"]),
+        (&["--colour"], &["--colour"]),
+    ] {
+        let output = uncertainty(&directory, arguments);
+        let text = stderr(&output);
+        assert!(!output.status.success() && stdout(&output).is_empty(), "{text}");
+        assert_eq!(text.lines().count(), 1, "should be one line: {text}");
+        assert!(words.iter().all(|word| text.contains(word)), "{words:?} should be in: {text}");
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+}
