@@ -31,7 +31,8 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if io::stdout().is_terminal() {
-        let _ = writeln!(io::stderr(), "error: the output is binary: send it into a pipe or a file");
+        let _ =
+            writeln!(io::stderr(), "error: the output is binary: send it into a pipe or a file");
         return ExitCode::FAILURE;
     }
     match write_masks(&args) {
