@@ -23,9 +23,9 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     layer: u16,
 
-    /// Numbers of 64 bits per mask; each decides four elements
-    #[arg(long, default_value_t = 1 << 17, value_parser = clap::value_parser!(u64).range(1..))]
-    numbers: u64,
+    /// Words of 32 bits per mask; each has a bit for 32 elements
+    #[arg(long, default_value_t = 1 << 18, value_parser = clap::value_parser!(u64).range(1..))]
+    words: u64,
 }
 
 fn main() -> ExitCode {
@@ -49,8 +49,8 @@ fn write_masks(args: &Args) -> io::Result<()> {
     let stream = Stream::new(args.seed).with_worker(args.worker).with_layer(args.layer);
     let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
     loop {
-        for number in stream.numbers().take(args.numbers as usize) {
-            out.write_all(&number.to_le_bytes())?;
+        for word in stream.words().take(args.words as usize) {
+            out.write_all(&word.to_le_bytes())?;
         }
     }
 }

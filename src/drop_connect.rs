@@ -119,7 +119,7 @@ impl DropConnect {
         if draw.size() != ws.size() {
             return self.forward_folded(x, &draw.mask(ws)?);
         }
-        Ok(x.f_linear(&draw.multiply(ws)?, bs.as_ref())?)
+        Ok(x.f_linear(&draw.multiply(ws, None)?, bs.as_ref())?)
     }
 
     /// Whether `x` can be multiplied by the weight. Asked before a mask is drawn, so that an error takes no

@@ -253,7 +253,54 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// An `x` that does not fit the noise shape, is not strided, or has a kind without multiplication (in
     /// evaluation too); a layer with a stream in a model that is traced in training; no memory.
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        self.noise.forward(x, train)
+        self.noise.forward(x, None, train)
+    }
+
+    /// `residual + dropout(x)`, as transformers have it: in one pass over elements on a CPU, with a gradient to
+    /// both.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::TrueDropout;
+    ///
+    /// let layer = TrueDropout::elements(0.1)?;
+    /// let residual = Tensor::randn([4, 8], (Kind::Float, Device::Cpu));
+    /// let x = Tensor::randn([4, 8], (Kind::Float, Device::Cpu));
+    /// let y = layer.forward_add(&x, &residual, true); // residual + layer.forward_t(&x, true)
+    /// assert_eq!(layer.forward_add(&x, &residual, false), &residual + &x);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Where [`f_forward_add`](Self::f_forward_add) returns an error.
+    #[track_caller]
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Tensor {
+        self.f_forward_add(x, residual, train).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`forward_add`](Self::forward_add) that returns its errors.
+    ///
+    /// # Shapes
+    ///
+    /// `x` as for [`f_forward_t`](Self::f_forward_t); `residual` has the same shape, or one that broadcasts with
+    /// it.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::TrueDropout;
+    ///
+    /// let layer = TrueDropout::elements(0.1)?;
+    /// let ones = |size: &[i64]| Tensor::ones(size, (Kind::Float, Device::Cpu));
+    /// assert!(layer.f_forward_add(&ones(&[4, 8]), &ones(&[4, 7]), true).is_err());
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`f_forward_t`](Self::f_forward_t), and libtorch's for a residual of another shape or device.
+    pub fn f_forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
+        self.noise.forward(x, Some(residual), train)
     }
 }
 

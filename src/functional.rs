@@ -47,7 +47,7 @@ pub fn dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
 ///
 /// `p` outside `[0, 1]`; a tensor that is not strided, or of a kind without multiplication; no memory.
 pub fn f_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
-    Noise::new(p, NoiseShape::Elements, true)?.forward(x, train)
+    Noise::new(p, NoiseShape::Elements, true)?.forward(x, None, train)
 }
 
 /// [`Tensor::feature_dropout`]: drops whole channels of `[N, C, ...]` for each sample, and rescales the others.
@@ -85,5 +85,5 @@ pub fn feature_dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
 ///
 /// Those of [`f_dropout`], and fewer than two dimensions.
 pub fn f_feature_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
-    Noise::new(p, NoiseShape::Channels, true)?.forward(x, train)
+    Noise::new(p, NoiseShape::Channels, true)?.forward(x, None, train)
 }

@@ -94,7 +94,9 @@ mod mask;
 pub mod migration;
 // What every layer holds, and the one way from an input to its product with a mask.
 mod noise;
-// Masks in CPU memory: bits against a threshold, instruction sets, threads.
+// An input times a mask that nobody stores.
+mod product;
+// Masks on the CPU: bits against a threshold, instruction sets, threads.
 mod cpu;
 // Many passes of a model, and what tells the layers that they run.
 mod monte_carlo;

@@ -4,12 +4,13 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::cpu::{self, Layout};
+use crate::cpu::{ImplicitMask, Layout};
 use crate::error::{Error, Result};
 use crate::kind::{mask_kind, real_kind};
 use crate::monte_carlo::scope;
 use crate::noise_shape::NoiseShape;
 use crate::probability::{AtomicProbability, Probability};
+use crate::product::product;
 use crate::rng::counter::Counter;
 use crate::rng::stream::Stream;
 use crate::trace;
@@ -41,9 +42,17 @@ impl Noise {
         Ok(())
     }
 
-    /// `x` times a new mask in training, and `x` itself in evaluation.
-    pub(crate) fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        self.draw(x, train)?.multiply(x)
+    /// `x` times a new mask in training, and `x` itself in evaluation; plus `residual`, if there is one.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        train: bool,
+    ) -> Result<Tensor> {
+        if let Some(residual) = residual {
+            check_residual(x, residual)?;
+        }
+        self.draw(x, train)?.multiply(x, residual)
     }
 
     /// A new mask for `x` in training, and ones in evaluation.
@@ -105,6 +114,14 @@ impl Noise {
     }
 }
 
+/// What libtorch says of a residual that does not fit, before a mask is drawn: an error takes no step.
+fn check_residual(x: &Tensor, residual: &Tensor) -> Result<()> {
+    if residual.device() != x.device() || residual.size() != x.size() {
+        let _ = residual.f_add(x)?;
+    }
+    Ok(())
+}
+
 /// One forward's draw, with everything known but the random numbers.
 pub(crate) struct Draw<'a> {
     noise: &'a Noise,
@@ -116,60 +133,63 @@ pub(crate) struct Draw<'a> {
     repeats: i64,
 }
 
-/// Where a mask's numbers come from.
+/// A mask, where its numbers come from.
 enum Source {
-    /// Philox on the CPU.
-    Counter(Counter),
-    /// libtorch's generator of the input's device.
-    Libtorch,
-    /// Operations that a trace records.
-    Trace,
+    /// Philox on the CPU; not stored yet.
+    Counter(ImplicitMask),
+    /// libtorch's generator, on the input's device or in a trace.
+    Libtorch(Tensor),
 }
 
 impl Draw<'_> {
-    pub(crate) fn drops_nothing(&self) -> bool {
-        self.p.is_zero()
-    }
-
     /// The mask's size, before folded passes repeat it.
     pub(crate) fn size(&self) -> &[i64] {
         &self.size
     }
 
-    /// `x` times the mask.
-    ///
-    /// Where `x` needs no gradient, the product takes the mask's place in memory: fresh memory costs more
-    /// than the multiplication.
-    pub(crate) fn multiply(&self, x: &Tensor) -> Result<Tensor> {
-        if self.drops_nothing() {
-            return self.identity(x);
-        }
-        if self.is_fused(x) {
-            return Ok(x.f_dropout(self.p.get(), true)?);
-        }
-        let mut mask = self.mask(x)?;
-        if !x.requires_grad() && same_layout(&mask, x) {
-            Ok(mask.f_mul_(x)?)
+    /// `x` times the mask; plus `residual`, if there is one.
+    pub(crate) fn multiply(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let y = if self.p.is_zero() {
+            self.identity(x)?
+        } else if self.is_fused(x) {
+            x.f_dropout(self.p.get(), true)?
         } else {
-            Ok(x.f_mul(&mask)?)
+            match self.source(x)? {
+                Source::Counter(mask)
+                    if self.repeats == 1
+                        && mask.size() == x.size()
+                        && x.device() == Device::Cpu =>
+                {
+                    return product(&mask, x, residual);
+                }
+                Source::Counter(mask) => {
+                    x.f_mul(&self.repeated(mask.stored()?.f_to_device(x.device())?)?)?
+                }
+                Source::Libtorch(mask) => x.f_mul(&self.repeated(mask)?)?,
+            }
+        };
+        match residual {
+            Some(residual) => Ok(residual.f_add(&y)?),
+            None => Ok(y),
         }
     }
 
     /// The mask, on `x`'s device.
     pub(crate) fn mask(&self, x: &Tensor) -> Result<Tensor> {
-        if self.drops_nothing() {
+        if self.p.is_zero() {
             return Ok(Tensor::f_ones(&self.size, (self.kind, x.device()))?);
         }
         if self.is_fused(x) {
             return Ok(x.f_ones_like()?.f_dropout(self.p.get(), true)?);
         }
-        let mask = match self.source(x)? {
-            Source::Counter(counter) => self.drawn_from(counter, x)?,
-            Source::Libtorch => {
-                self.drawn_by_libtorch(Tensor::f_empty(&self.size, (self.kind, x.device()))?)?
-            }
-            Source::Trace => self.drawn_by_libtorch(self.like_noise(x)?)?,
-        };
+        self.repeated(match self.source(x)? {
+            Source::Counter(mask) => mask.stored()?.f_to_device(x.device())?,
+            Source::Libtorch(mask) => mask,
+        })
+    }
+
+    /// Folded passes repeat each row of the mask that their rows share.
+    fn repeated(&self, mask: Tensor) -> Result<Tensor> {
         match self.repeats {
             1 => Ok(mask),
             repeats => Ok(mask.f_repeat_interleave_self_int(repeats, 0, None)?),
@@ -197,34 +217,33 @@ impl Draw<'_> {
     }
 
     fn source(&self, x: &Tensor) -> Result<Source> {
-        match &self.noise.stream {
-            Some(_) if trace::is_tracing() => Err(Error::Traced),
-            None if trace::is_tracing() => Ok(Source::Trace),
-            Some(stream) => Ok(Source::Counter(stream.advance())),
-            None if x.device() == Device::Cpu => Ok(Source::Counter(Counter::from_libtorch()?)),
-            None => Ok(Source::Libtorch),
-        }
-    }
-
-    /// Drawn on the CPU. A seed's mask is drawn in the order of its indices, so that it does not depend on
-    /// `x`'s memory format.
-    fn drawn_from(&self, counter: Counter, x: &Tensor) -> Result<Tensor> {
+        let counter = match &self.noise.stream {
+            Some(_) if trace::is_tracing() => return Err(Error::Traced),
+            None if trace::is_tracing() => return self.drawn_by_libtorch(self.like_noise(x)?),
+            Some(stream) => stream.advance(),
+            None if x.device() == Device::Cpu => Counter::from_libtorch()?,
+            None => {
+                let mask = Tensor::f_empty(&self.size, (self.kind, x.device()))?;
+                return self.drawn_by_libtorch(mask);
+            }
+        };
+        // A seed's mask is drawn in the order of its indices, so that it does not depend on x's memory format.
         let seeded = self.noise.stream.is_some();
         let layout = if !seeded && self.size == x.size() && self.kind == x.kind() {
-            Layout::Like(x)
+            Layout::like(x)?
         } else {
-            Layout::Contiguous(&self.size, self.kind)
+            Layout::contiguous(&self.size, self.kind)
         };
-        Ok(cpu::mask(counter, self.p, self.keep_value(), layout)?.f_to_device(x.device())?)
+        Ok(Source::Counter(ImplicitMask::new(counter, self.p, self.keep_value(), layout)))
     }
 
     /// Drawn by libtorch's generator, into a tensor of the mask's size and kind.
-    fn drawn_by_libtorch(&self, mut mask: Tensor) -> Result<Tensor> {
+    fn drawn_by_libtorch(&self, mut mask: Tensor) -> Result<Source> {
         mask = mask.f_bernoulli_float_(1.0 - self.p.get())?;
-        match self.keep_value() {
-            1.0 => Ok(mask),
-            keep_value => Ok(mask.f_mul_scalar_(keep_value)?),
+        if self.keep_value() != 1.0 {
+            mask = mask.f_mul_scalar_(self.keep_value())?;
         }
+        Ok(Source::Libtorch(mask))
     }
 
     /// A tensor of the mask's size and kind, made from `x` by operations that a trace records, so that the
@@ -243,13 +262,6 @@ impl Draw<'_> {
     fn keep_value(&self) -> f64 {
         if self.noise.rescale { self.p.scale() } else { 1.0 }
     }
-}
-
-/// Whether the product may take the mask's place: same kind, size and memory format.
-fn same_layout(mask: &Tensor, x: &Tensor) -> bool {
-    mask.kind() == x.kind()
-        && mask.size() == x.size()
-        && (mask.is_contiguous() && x.is_contiguous() || mask.stride() == x.stride())
 }
 
 /// What every layer that holds a `noise` offers: its probability, and its stream.

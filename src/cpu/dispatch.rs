@@ -1,7 +1,8 @@
 //! The best instructions of this CPU: the same code, compiled for each set, and chosen at run time.
 #![allow(unsafe_code, reason = "code for instructions that not every CPU has")]
 
-use super::fill::{Fill, Word};
+use super::bernoulli::{Bernoulli, Keep, TILE};
+use super::fill::Fill;
 
 /// A set of instructions that this CPU has: the only way to get one is to ask the CPU.
 #[derive(Clone, Copy, Debug)]
@@ -52,28 +53,65 @@ impl Instructions {
         Instructions::available().next().expect("every CPU has the portable ones")
     }
 
-    /// Has `fill` write `elements`, which begin at element `start` of its sequence.
-    pub(super) fn fill<W: Word>(self, fill: &impl Fill<W>, start: usize, elements: &mut [W]) {
+    /// Has `fill` write the elements `out`, which begin at element `start`, a multiple of a tile.
+    pub(super) fn write<F: Fill>(
+        self,
+        bernoulli: &Bernoulli,
+        fill: &F,
+        start: usize,
+        out: &mut [F::Element],
+    ) {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this CPU has these instructions, or there would be no such `Instructions`.
-            Set::Avx512 => unsafe { with_avx512(fill, start, elements) },
+            Set::Avx512 => unsafe { avx512::write(bernoulli, fill, start, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Set::Avx2 => unsafe { with_avx2(fill, start, elements) },
-            Set::Portable => fill.fill(start, elements),
+            Set::Avx2 => unsafe { avx2::write(bernoulli, fill, start, out) },
+            Set::Portable => write(|tile| portable(bernoulli, tile), fill, start, out),
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn with_avx512<W: Word>(fill: &impl Fill<W>, start: usize, elements: &mut [W]) {
-    fill.fill(start, elements);
+/// Tile by tile: decides which elements are kept, and writes them.
+#[inline(always)]
+fn write<F: Fill>(keep: impl Fn(u64) -> Keep, fill: &F, start: usize, out: &mut [F::Element]) {
+    for (tile, out) in out.chunks_mut(TILE).enumerate() {
+        let start = start + tile * TILE;
+        fill.tile(&keep((start / TILE) as u64), start, out);
+    }
+}
+
+// The generator is a function of its own in each set, since it is long, and `write` has many instances.
+
+#[inline(never)]
+fn portable(bernoulli: &Bernoulli, tile: u64) -> Keep {
+    bernoulli.keep(tile)
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn with_avx2<W: Word>(fill: &impl Fill<W>, start: usize, elements: &mut [W]) {
-    fill.fill(start, elements);
+macro_rules! sets {
+    ($($set:ident, $features:literal);*) => {$(
+        mod $set {
+            use super::{Bernoulli, Fill, Keep};
+
+            #[inline(never)]
+            #[target_feature(enable = $features)]
+            fn keep(bernoulli: &Bernoulli, tile: u64) -> Keep {
+                bernoulli.keep(tile)
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn write<F: Fill>(
+                bernoulli: &Bernoulli,
+                fill: &F,
+                start: usize,
+                out: &mut [F::Element],
+            ) {
+                super::write(|tile| keep(bernoulli, tile), fill, start, out);
+            }
+        }
+    )*};
 }
+#[cfg(target_arch = "x86_64")]
+sets!(avx512, "avx512f,avx512bw,avx512dq,avx512vl"; avx2, "avx2");

@@ -1,26 +1,33 @@
 //! The rooms with `unsafe` code: every set of instructions writes the same, and nothing beyond its memory.
 #![allow(unsafe_code, reason = "guard pages, and the memory in front of them as slices")]
 
+use half::{bf16, f16};
 use tch::{Device, Kind, Tensor};
 
-use super::bernoulli::{Bernoulli, Mask};
+use super::bernoulli::{Bernoulli, TILE};
 use super::dispatch::Instructions;
-use super::fill::{Fill, Word};
+use super::fill::{Fill, Mask, Product, Sum};
 use super::memory::{GRAIN_SIZE, Layout, fill_memory, filled, part};
+use super::number::{Number, Word};
 use super::openmp;
 use crate::probability::Probability;
 use crate::rng::counter::Counter;
 
-fn mask<W: Word>(p: f64, keep_value: W) -> Mask<W> {
-    let counter = Counter::of_stream(7, 1, 0, 2);
-    Mask { bernoulli: Bernoulli::new(counter, Probability::new(p).unwrap()), keep_value }
+fn bernoulli(p: f64) -> Bernoulli {
+    Bernoulli::new(Counter::of_stream(7, 1, 0, 2), Probability::new(p).unwrap())
 }
 
-/// Sizes on both sides of every boundary: of blocks, of tiles, and of the parts of two and three
-/// threads.
+/// What the portable instructions write, from element 0 on.
+fn portable<F: Fill>(p: f64, fill: &F, elements: usize, any: F::Element) -> Vec<F::Element> {
+    let mut out = vec![any; elements];
+    Instructions::available().last().unwrap().write(&bernoulli(p), fill, 0, &mut out);
+    out
+}
+
+/// Sizes on both sides of every boundary: of rows, of tiles, and of the parts of two and three threads.
 fn sizes() -> impl Iterator<Item = usize> {
-    let parts = [2 * GRAIN_SIZE, 3 * GRAIN_SIZE];
-    let around = |n| [n - 129, n - 128, n - 127, n - 1, n, n + 1, n + 127, n + 128, n + 129];
+    let parts = [TILE, 2 * TILE, 2 * GRAIN_SIZE, 3 * GRAIN_SIZE];
+    let around = |n| [n - 65, n - 64, n - 63, n - 1, n, n + 1, n + 63, n + 64, n + 65];
     (0..=200).chain(parts.into_iter().flat_map(around))
 }
 
@@ -30,31 +37,78 @@ fn ways() -> impl Iterator<Item = (usize, Instructions)> {
     threads.chain(Instructions::available().skip(1).map(|instructions| (1, instructions)))
 }
 
+const PROBABILITIES: [f64; 7] = [0.0, 0.1, 0.25, 0.5, 1.0 / 3.0, 1.0 - 1e-9, 1.0];
+
 #[test]
 fn all_instructions_write_what_the_portable_ones_write() {
-    let sets: Vec<Instructions> = Instructions::available().collect();
-    println!("this CPU has {sets:?}");
-    for p in [0.1, 0.5, 1.0 / 3.0, 1.0] {
-        let mask = mask(p, 3u32);
-        for elements in (0..300).chain([100_003]) {
-            let mut portable = vec![9; elements];
-            mask.fill(256, &mut portable);
-            for instructions in &sets {
-                let mut words = vec![9; elements];
-                instructions.fill(&mask, 256, &mut words);
-                assert!(words == portable, "p {p}, {elements} elements, {instructions:?}");
+    println!("this CPU has {:?}", Instructions::available().collect::<Vec<_>>());
+    for p in PROBABILITIES {
+        for elements in sizes() {
+            let expected = portable(p, &Mask { keep_value: 3u32 }, elements, 9);
+            for instructions in Instructions::available() {
+                let mut out = vec![9; elements];
+                instructions.write(&bernoulli(p), &Mask { keep_value: 3u32 }, 0, &mut out);
+                assert!(out == expected, "p {p}, {elements} elements, {instructions:?}");
             }
         }
     }
 }
 
+/// A product is the mask's multiplication, in every kind and for every input; a sum adds to it.
 #[test]
-fn parts_are_whole_grains_and_cover_everything_once() {
-    for elements in [1, 127, 128, 129, 1000, 16_384, 100_003] {
+fn products_are_the_masks_products() {
+    let numbers: Vec<f64> = (0..5000)
+        .map(|i| match i % 7 {
+            0 => f64::INFINITY,
+            1 => -0.0,
+            2 => f64::from(i) * 1e-8,
+            3 => 60_000.0 + f64::from(i),
+            4 if i % 3 == 0 => f64::NAN,
+            _ => f64::from(i) / 3.0 - 800.0,
+        })
+        .collect();
+    let f32s: Vec<f32> = numbers.iter().map(|&x| x as f32).collect();
+    check_products(&f32s, 1.5, |x| x.to_bits().into());
+    check_products(&numbers, 1.5, f64::to_bits);
+    let f16s: Vec<f16> = numbers.iter().map(|&x| f16::from_f64(x)).collect();
+    check_products(&f16s, 1.5, |x| x.to_bits().into());
+    let bf16s: Vec<bf16> = numbers.iter().map(|&x| bf16::from_f64(x)).collect();
+    check_products(&bf16s, 1.5, |x| x.to_bits().into());
+}
+
+fn check_products<T>(x: &[T], keep_value: T::Wide, to_bits: fn(T) -> u64)
+where
+    T: Number + PartialEq,
+{
+    // NaN has many patterns of bits: one stands for all.
+    let bits = |numbers: &[T]| -> Vec<u64> {
+        numbers.iter().map(|&y| if y == y { to_bits(y) } else { u64::MAX }).collect()
+    };
+    let residual: Vec<T> = x.iter().rev().copied().collect();
+    for p in PROBABILITIES {
+        let mask = portable(p, &Mask { keep_value: 1u32 }, x.len(), 9);
+        let product = |(&x, &m): (&T, &u32)| T::round(x.widen() * T::Wide::select(m, keep_value));
+        let products: Vec<T> = x.iter().zip(&mask).map(product).collect();
+        let sum = |(r, y): (&T, &T)| T::round(r.widen() + y.widen());
+        let sums: Vec<T> = residual.iter().zip(&products).map(sum).collect();
+        for instructions in Instructions::available() {
+            let mut out = vec![x[0]; x.len()];
+            instructions.write(&bernoulli(p), &Product { x, keep_value }, 0, &mut out);
+            assert!(bits(&out) == bits(&products), "product, p {p}, {instructions:?}");
+            let sum = Sum { product: Product { x, keep_value }, residual: &residual };
+            instructions.write(&bernoulli(p), &sum, 0, &mut out);
+            assert!(bits(&out) == bits(&sums), "sum, p {p}, {instructions:?}");
+        }
+    }
+}
+
+#[test]
+fn parts_are_whole_tiles_and_cover_everything_once() {
+    for elements in [1, TILE - 1, TILE, TILE + 1, 16_384, 100_003] {
         for threads in 1..9 {
-            let parts = (0..threads).map(|thread| part(thread, threads, elements, 128));
+            let parts = (0..threads).map(|thread| part(thread, threads, elements));
             let end = parts.fold(0, |end, part| {
-                assert!(part.start == end && (part.is_empty() || part.start % 128 == 0));
+                assert!(part.start == end && (part.is_empty() || part.start % TILE == 0));
                 part.end
             });
             assert_eq!(end, elements);
@@ -77,50 +131,60 @@ fn libtorchs_threads_share_the_work() {
     assert!(team[0].2 != team[1].2 && team[1].2 != team[2].2 && team[2].2 != team[0].2);
 }
 
-/// Of interest to memcheck: on the heap every word is written, once, and none beyond.
+/// Of interest to memcheck: on the heap every element is written, once, and none beyond.
 #[test]
 fn fresh_tensors_are_filled_whole() {
     let channels_last =
         Tensor::ones([2, 3, 5, 7], (Kind::Float, Device::Cpu)).permute([0, 3, 1, 2]);
+    let ones = Mask { keep_value: 1f32.to_bits() };
     for n in 0..=200 {
-        let size = [n];
-        let tensor = filled(Layout::Contiguous(&size, Kind::Float), &mask(1e-9, 1f32.to_bits()));
-        assert_eq!(tensor.unwrap().sum(Kind::Float).double_value(&[]), n as f64);
+        let layout = Layout::contiguous(&[n], Kind::Float);
+        let tensor = filled(&layout, &bernoulli(1e-9), &ones).unwrap();
+        assert_eq!(tensor.sum(Kind::Float).double_value(&[]), n as f64);
     }
-    let tensor = filled(Layout::Like(&channels_last), &mask(1e-9, 1f32.to_bits())).unwrap();
+    let layout = Layout::like(&channels_last).unwrap();
+    let tensor = filled(&layout, &bernoulli(1e-9), &ones).unwrap();
     assert_eq!(tensor.stride(), channels_last.stride());
     assert_eq!(tensor, channels_last);
 }
 
-/// A word too far would be a segmentation fault, or a mark that is gone.
+/// An element too far would be a segmentation fault, or a mark that is gone.
 #[cfg(unix)]
 #[test]
-fn nothing_is_written_beyond_either_end() {
-    fn check<W: Word + PartialEq + std::fmt::Debug>(keep_value: W, mark: W) {
-        let largest = sizes().max().unwrap();
-        let mut guarded = Guarded::new((largest + 1) * size_of::<W>());
-        let mask = mask(0.3, keep_value);
-        for elements in sizes() {
-            let mut expected = vec![W::ZERO; elements];
-            mask.fill(0, &mut expected);
-            for (threads, instructions) in ways() {
-                // A mark, and then the words up to the page behind which nothing may be touched.
-                let words = guarded.last_words(elements + 1);
-                words.fill(mark);
-                // SAFETY: `elements` words of a slice that nobody else has.
-                unsafe {
-                    fill_memory(words[1..].as_mut_ptr(), elements, threads, instructions, &mask)
-                };
-                assert_eq!(words[0], mark);
-                let way = format!("{elements} elements, {threads} threads, {instructions:?}");
-                assert!(words[1..] == expected, "{way}");
-            }
+fn nothing_is_read_or_written_beyond_either_end() {
+    check_ends(1u8, |_| Mask { keep_value: 1u8 });
+    check_ends(1u16, |_| Mask { keep_value: 1u16 });
+    check_ends(1u64, |_| Mask { keep_value: 1u64 });
+    check_ends(1f32, |x| Product { x, keep_value: 1.5 });
+    check_ends(bf16::ONE, |x| Product { x, keep_value: 1.5 });
+    check_ends(1f64, |x| Sum { product: Product { x, keep_value: 1.5 }, residual: x });
+}
+
+#[cfg(unix)]
+fn check_ends<T: Copy + PartialEq + 'static, F: Fill<Element = T>>(
+    mark: T,
+    fill: impl Fn(&'static [T]) -> F,
+) {
+    let largest = (sizes().max().unwrap() + 1) * size_of::<T>();
+    let (mut input, mut output) = (Guarded::new(largest), Guarded::new(largest));
+    for elements in sizes() {
+        input.last(elements).fill(mark);
+        // SAFETY: `input` is neither written to nor dropped while `fill` lives, below.
+        let fill =
+            fill(unsafe { std::slice::from_raw_parts(input.last(elements).as_ptr(), elements) });
+        let expected = portable(0.3, &fill, elements, mark);
+        for (threads, instructions) in ways() {
+            // A mark, and then the elements up to the page behind which nothing may be touched.
+            let out = output.last(elements + 1);
+            out.fill(mark);
+            let start = out[1..].as_mut_ptr();
+            // SAFETY: `elements` elements of a slice that nobody else has.
+            unsafe { fill_memory(start, elements, threads, instructions, &bernoulli(0.3), &fill) };
+            assert!(out[0] == mark);
+            let way = format!("{elements} elements, {threads} threads, {instructions:?}");
+            assert!(out[1..] == expected, "{way}");
         }
     }
-    check(1u8, 9);
-    check(1u16, 9);
-    check(1u32, 9);
-    check(1u64, 9);
 }
 
 /// Memory that ends where a page begins that may not be touched.
@@ -149,14 +213,14 @@ impl Guarded {
         Guarded { start: start.cast(), bytes, page }
     }
 
-    /// The last `count` words before the guard page.
-    fn last_words<W: Word>(&mut self, count: usize) -> &mut [W] {
-        assert!(count * size_of::<W>() <= self.bytes);
-        // SAFETY: within the mapping and before the guard page, which begins at a multiple of W's
+    /// The last `count` elements before the guard page: numbers, for which every pattern of bits is valid.
+    fn last<T: Copy>(&mut self, count: usize) -> &mut [T] {
+        assert!(count * size_of::<T>() <= self.bytes);
+        // SAFETY: within the mapping and before the guard page, which begins at a multiple of T's
         // alignment; borrowed from `self`, so that there is one slice at a time. Mapped memory is zero
-        // at first, and every pattern of bits is a word.
+        // at first, and every pattern of bits is an element.
         unsafe {
-            let end = self.start.add(self.bytes).cast::<W>();
+            let end = self.start.add(self.bytes).cast::<T>();
             std::slice::from_raw_parts_mut(end.sub(count), count)
         }
     }

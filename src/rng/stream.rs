@@ -152,18 +152,18 @@ impl Stream {
         Ok(())
     }
 
-    /// The random numbers behind the next mask, four elements to a number; takes a step. For those who
-    /// want to test the generator.
+    /// The random numbers behind the next mask, as 32-bit words: the most significant bits of its elements, one
+    /// tile of 2048 after the other. Takes a step. For those who want to test the generator.
     ///
     /// ```
     /// let stream = tch_dropout::Stream::new(42);
-    /// let first: Vec<u64> = stream.numbers().take(2).collect();
-    /// let second: Vec<u64> = stream.numbers().take(2).collect();
+    /// let first: Vec<u32> = stream.words().take(2).collect();
+    /// let second: Vec<u32> = stream.words().take(2).collect();
     /// assert_ne!(first, second);
     /// ```
-    pub fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
+    pub fn words(&self) -> impl Iterator<Item = u32> + use<> {
         let counter = self.advance();
-        (0..).flat_map(move |chunk: u64| counter.chunk(chunk)).flatten()
+        (0..).flat_map(move |tile| counter.plane(tile, 0))
     }
 
     /// Takes a step. Relaxed order is enough: a step guards no other memory.
