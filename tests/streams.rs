@@ -25,26 +25,37 @@ fn philox(key: u64, counter: u128) -> [u32; 4] {
     c
 }
 
-/// The first 16 of an element's bits: one of the eight lanes of a block.
-fn first_bits(seed: u64, high: u128, element: u64) -> u32 {
-    let word = philox(seed, high | u128::from(element / 8))[element as usize % 8 / 2];
-    (word >> (16 * (element % 2))) & 0xFFFF
-}
-
-/// What a stream's mask is by definition: an element is dropped if its 64 bits are below p · 2⁶⁴. All but
-/// its first 16 bits come from a block of its own.
-fn expected(seed: u64, worker: u16, step: u64, p: f64, elements: u64) -> Vec<f32> {
-    let threshold = (p * 2f64.powi(64)) as u128;
+/// What a stream's mask is by definition, see `src/rng/counter.rs` and `src/cpu/bernoulli.rs`: an element is
+/// dropped if its bits, as a binary fraction, are below p. It has six of its own; where they are p's first
+/// six, and p has more, words of its tile's pool decide, in the order of the tile's words and their bits.
+fn expected(stream: [u64; 4], p: f64, elements: usize) -> Vec<f32> {
+    let [seed, worker, layer, step] = stream;
+    let threshold = (p * 2f64.powi(64)) as u64;
     let high = u128::from(worker) << 112 | u128::from(step) << 64;
-    (0..elements)
-        .map(|element| {
-            let first = first_bits(seed, high, element);
-            let tail = philox(seed, high | 1 << 63 | u128::from(element));
-            let tail = (u128::from(tail[1]) << 32 | u128::from(tail[0])) >> 16;
-            let bits = u128::from(first) << 48 | tail;
-            f32::from(u8::from(bits >= threshold))
-        })
-        .collect()
+    let word = |kind: u64, tile: usize, word: usize| {
+        let block = (16 * tile + word % 16) as u64;
+        philox(seed, high | u128::from(kind | layer << 46 | block))[word / 16 % 4]
+    };
+    let mut kept = vec![1.0; elements.next_multiple_of(2048)];
+    for tile in 0..elements.div_ceil(2048) {
+        let mut pool = (0..).map(|n| word(1 << 63 | (n / 64) << 40, tile, n as usize % 64));
+        for (l, j) in (0..64).flat_map(|l| (0..32).map(move |j| (l, j))) {
+            let bits = (0..6).fold(0, |bits, plane| bits << 1 | word(plane << 40, tile, l) >> j & 1);
+            let first = (threshold >> 58) as u32;
+            let mut below = bits < first;
+            if bits == first && threshold << 6 != 0 {
+                let mut next = || pool.next().unwrap();
+                let (high, low) = ((threshold >> 26) as u32, (threshold << 6) as u32);
+                let bits = next();
+                below = bits < high || bits == high && next() < low;
+            }
+            if below {
+                kept[2048 * tile + 64 * j + l] = 0.0;
+            }
+        }
+    }
+    kept.truncate(elements);
+    kept
 }
 
 #[test]
@@ -54,34 +65,30 @@ fn masks_are_what_they_are_defined_to_be() {
         (u64::MAX, u16::MAX, (1 << 48) - 1, 0.1),
         (0x0123_4567_89AB_CDEF, 7, 12_345_678_901, 1.0 / 3.0),
         (1, 0, 0, 2f64.powi(-14)),
+        (2, 1, 3, 0.984375 + 1e-9),
+        (3, 0, 0, 0.984375),
+        (4, 0, 0, 1.0 / 256.0 - 1e-9),
+        (5, 0, 0, 1.0 - 1e-9),
     ] {
-        // Enough elements for some to tie in their first 16 bits.
         let layer = unscaled_elements(p).with_stream(Stream::new(seed).with_worker(worker));
         layer.stream().unwrap().set_step(step).unwrap();
-        let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[300_001]), true)).unwrap();
-        assert!(mask == expected(seed, worker, step, p, 300_001), "seed {seed}, p {p}");
+        let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[100_001]), true)).unwrap();
+        let expected = expected([seed, worker.into(), 0, step], p, 100_001);
+        assert!(mask == expected, "seed {seed}, p {p}");
     }
 }
 
-/// Two elements that tie with the threshold at once, in one tile, which looks for ties as a whole.
+/// One tie in 2³² needs a second word of the pool: here it is the first tie of all, as p has that word's bits.
 #[test]
-fn two_ties_in_a_tile_are_both_settled() {
-    let (seed, step, first) = (0..)
-        .find_map(|step| {
-            let high = u128::from(step) << 64;
-            let mut firsts: Vec<u32> =
-                (0..128).map(|element| first_bits(3, high, element)).collect();
-            firsts.sort();
-            let twice = firsts.windows(2).find(|pair| pair[0] == pair[1])?[0];
-            Some((3, step, twice))
-        })
-        .unwrap();
-    // Nearly all of what ties is dropped, which their first 16 bits alone would keep.
-    let p = (f64::from(first) + 0.999) / 65536.0;
-    let layer = unscaled_elements(p).with_seed(seed);
-    layer.stream().unwrap().set_step(step).unwrap();
-    let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[128]), true)).unwrap();
-    assert_eq!(mask, expected(seed, 0, step, p, 128));
+fn a_tie_that_ties_again_takes_another_word() {
+    for seed in 0..64 {
+        let word = philox(seed, 1 << 63)[0];
+        let threshold = 5 << 58 | u64::from(word) << 26 | 1 << 25;
+        let p = threshold as f64 / 2f64.powi(64);
+        assert_eq!((p * 2f64.powi(64)) as u64, threshold);
+        let mask = unscaled_elements(p).with_seed(seed).forward_t(&ones(&[2048]), true);
+        assert!(Vec::<f32>::try_from(mask).unwrap() == expected([seed, 0, 0, 0], p, 2048));
+    }
 }
 
 /// These numbers may change only with a new major version, and then the CHANGELOG says so.
@@ -92,10 +99,10 @@ fn the_first_masks_of_some_seeds_stay_as_they_are() {
         let kept = Vec::<f32>::try_from(mask).unwrap();
         kept.iter().map(|&kept| if kept == 1.0 { '1' } else { '0' }).collect::<String>()
     };
-    assert_eq!(kept(0, 0.5), "10111111110001101000000011000100");
-    assert_eq!(kept(1, 0.5), "01010111011100011011110111100010");
-    assert_eq!(kept(42, 0.1), "11111011111111010111111101011111");
-    assert_eq!(kept(u64::MAX, 0.9), "00000000000000000000000000100000");
+    assert_eq!(kept(0, 0.5), "10110101000001011100001100001100");
+    assert_eq!(kept(1, 0.5), "01010011100001100010001100010111");
+    assert_eq!(kept(42, 0.1), "11111101111111111111101111111111");
+    assert_eq!(kept(u64::MAX, 0.9), "10000000000000001000000000100100");
 }
 
 #[test]
