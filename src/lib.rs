@@ -98,6 +98,9 @@ mod noise;
 mod product;
 // Masks on the CPU: bits against a threshold, instruction sets, threads.
 mod cpu;
+// A backward that is a Rust closure.
+#[cfg(recompute)]
+mod autograd;
 // Many passes of a model, and what tells the layers that they run.
 mod monte_carlo;
 // Random numbers: Philox, the layout of its counter, a layer's stream.
