@@ -116,7 +116,7 @@ impl DropConnect {
             return Ok(x.f_linear(ws, bs.as_ref())?);
         }
         let draw = self.noise.draw_weight(ws, x, train)?;
-        if draw.size() != ws.size() {
+        if draw.size != ws.size() {
             return self.forward_folded(x, &draw.mask(ws)?);
         }
         Ok(x.f_linear(&draw.multiply(ws, None)?, bs.as_ref())?)

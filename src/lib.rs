@@ -92,8 +92,10 @@ mod dropout;
 mod functional;
 mod mask;
 pub mod migration;
-// What every layer holds, and the one way from an input to its product with a mask.
+// What every layer holds: p, a noise shape, a stream.
 mod noise;
+// One forward's draw: from an input to its mask, or to its product.
+mod draw;
 // An input times a mask that nobody stores.
 mod product;
 // Masks on the CPU: bits against a threshold, instruction sets, threads.
