@@ -1,4 +1,4 @@
-//! The article's model with a ReLU behind each hidden layer, trained as in the `mnist` example.
+//! The article's model with a ReLU and dropout behind each hidden layer, trained as in the `mnist` example.
 
 use anyhow::Result;
 use tch::nn::{self, ModuleT, OptimizerConfig};
@@ -31,12 +31,17 @@ pub fn train(split: &Split, seed: i64) -> Result<nn::SequentialT> {
     Ok(model)
 }
 
+fn elements() -> Result<TrueDropout> {
+    Ok(TrueDropout::new(P)?.noise_shape(NoiseShape::Elements))
+}
+
 fn new(vs: &nn::Path) -> Result<nn::SequentialT> {
     Ok(nn::seq_t()
         .add(nn::linear(vs / "first", 28 * 28, HIDDEN, Default::default()))
         .add_fn(|x| x.relu())
+        .add(elements()?)
         .add(nn::linear(vs / "second", HIDDEN, HIDDEN, Default::default()))
         .add_fn(|x| x.relu())
-        .add(TrueDropout::new(P)?.noise_shape(NoiseShape::Elements))
+        .add(elements()?)
         .add(nn::linear(vs / "last", HIDDEN, 10, Default::default())))
 }
