@@ -18,7 +18,7 @@ struct Args {
     drawn: PathBuf,
 
     /// Let numbers differ by this on average; words, elements and the number of points never
-    #[arg(long, value_name = "PIXELS", default_value_t = 0.0)]
+    #[arg(long, value_name = "DIFFERENCE", default_value_t = 0.0)]
     within: f64,
 }
 

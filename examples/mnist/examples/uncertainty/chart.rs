@@ -11,7 +11,7 @@ use crate::curves::{Class, Curves};
 use crate::digit;
 
 // In pixels.
-const HEIGHT: f64 = 590.0;
+const HEIGHT: f64 = 610.0;
 /// Where the first and the last angle are, and the digits' middles above them.
 const ACROSS: (f64, f64) = (56.0, 792.0);
 const DIGITS: f64 = 42.0;
@@ -19,7 +19,7 @@ const PIXEL: f64 = 2.0;
 /// Bottom and top of each chart.
 const PROBABILITY: (f64, f64) = (346.0, 136.0);
 const ENTROPY: (f64, f64) = (448.0, 392.0);
-const INFORMATION: (f64, f64) = (550.0, 494.0);
+const INFORMATION: (f64, f64) = (570.0, 494.0);
 /// Angles from one digit that is shown to the next.
 const EVERY: usize = 3;
 /// Classes that have a colour and a name.
@@ -91,7 +91,8 @@ fn name(plane: &Plane, curves: &Curves, class: usize) -> Text {
 
 /// What a measure of uncertainty comes to at each angle, on an axis of its own.
 fn nats(place: (f64, f64), curves: &Curves, values: &[f64], title: &str, colour: &str) -> Group {
-    let most = values.iter().copied().fold(0.1, f64::max);
+    // In halves, so that a network that is trained a little otherwise has the same axis.
+    let most = (values.iter().copied().fold(0.1, f64::max) * 2.0).ceil() / 2.0;
     let plane = plane(curves, place, most);
     frame(&plane, title)
         .add(plane.levels(&plane.y.ticks(4), |nats| format!("{nats:.1}")))
