@@ -76,13 +76,14 @@ fn products_are_the_masks_products() {
     check_products(&bf16s, 1.5, |x| x.to_bits().into());
 }
 
-fn check_products<T>(x: &[T], keep_value: T::Wide, to_bits: fn(T) -> u64)
+fn check_products<T: Number>(x: &[T], keep_value: T::Wide, to_bits: fn(T) -> u64)
 where
-    T: Number + PartialEq,
+    f64: From<T>,
 {
     // NaN has many patterns of bits: one stands for all.
     let bits = |numbers: &[T]| -> Vec<u64> {
-        numbers.iter().map(|&y| if y == y { to_bits(y) } else { u64::MAX }).collect()
+        let one = |&y: &T| if f64::from(y).is_nan() { u64::MAX } else { to_bits(y) };
+        numbers.iter().map(one).collect()
     };
     let residual: Vec<T> = x.iter().rev().copied().collect();
     for p in PROBABILITIES {

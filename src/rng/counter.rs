@@ -71,6 +71,6 @@ impl Counter {
 
     #[inline(always)]
     fn words(&self, of: u64, tile: u64) -> [u32; WORDS] {
-        philox::words(self.key, self.high, self.low | of | tile * SIDE_BY_SIDE as u64)
+        philox::words(self.key, self.high, self.low | of | (tile * SIDE_BY_SIDE as u64))
     }
 }

@@ -119,14 +119,13 @@ fn a_plot_names_what_it_shows() {
         "step",
         "epoch",
         // A fortieth of 32 steps in each of 4 epochs.
-        "training loss, moving average of 3 steps",
-        "macro F1 on the test set, mean ± std of runs",
+        "training loss, mean of 3 steps",
+        "macro F1 on the test set, mean ± standard error",
     ] {
         assert!(texts.contains(&text), "{text:?} should be in {svg}");
     }
-    // A line each on both sides; the axes are not drawn this thick.
-    let lines = svg.lines().filter(|line| line.starts_with("<polyline") && line.contains("\"2\""));
-    assert_eq!(lines.count(), 6);
+    assert_eq!(svg.matches("class=\"line\"").count(), 6, "a line each on both sides");
+    assert_eq!(svg.matches("class=\"area\"").count(), 3, "two runs have a standard error");
 
     for result in json(&directory.path().join("x.json"))["results"].as_array().unwrap() {
         let epochs = result["macro_f1_per_epoch"].as_array().unwrap();
