@@ -139,7 +139,7 @@ fn drop_connect_without_bias_and_with_bad_input() {
     let vs = nn::VarStore::new(device());
     let config = DropConnectConfig { p: 2.0, ..Default::default() };
     let error = drop_connect(vs.root(), 6, 5, config).unwrap_err().to_string();
-    assert_eq!(error, "p must be a probability in [0, 1], got 2");
+    assert_eq!(error, "p must be a probability in [0, 1], got 2.0");
     assert!(vs.is_empty());
 }
 

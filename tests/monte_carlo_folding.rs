@@ -98,6 +98,7 @@ fn of_every_noise_shape() {
         (NoiseShape::Elements, &[2, 3]),
         (NoiseShape::Channels, &[2, 2, 2]),
         (NoiseShape::Samples, &[3, 2]),
+        (NoiseShape::Batch, &[2, 3]),
         (shared(&[0]), &[2, 3]),
         (shared(&[0]), &[2, 2, 2]),
         (shared(&[-1]), &[2, 2, 2]),
@@ -155,18 +156,23 @@ fn folded_drop_connect_is_a_linear_layer_per_pass() {
     let layer = drop_connect(vs.root(), 6, 5, config).unwrap();
     let x = nonzero(&[4, 3, 6]);
     let expected = layer.forward_t(&x, false);
+    let forwards: RefCell<Vec<i64>> = RefCell::default();
     let model = |x: &Tensor, train| {
         let y = layer.forward_t(x, train);
-        assert_eq!(y.size(), [8, 3, 5]);
-        assert!(y.allclose(&expected.repeat([2, 1, 1]), 0.0, 1e-6, false));
+        let passes = x.size()[0] / 4;
+        forwards.borrow_mut().push(passes);
+        assert_eq!(y.size(), [4 * passes, 3, 5]);
+        assert!(y.allclose(&expected.repeat([passes, 1, 1]), 0.0, 1e-6, false));
         y.flatten(1, -1)
     };
-    MonteCarlo::new(2).unwrap().fold(2).unwrap().predict(model, &x).unwrap();
+    let run = MonteCarlo::new(3).unwrap().fold(2).unwrap();
+    run.predict(model, &x).unwrap();
+    assert_eq!(*forwards.borrow(), [1, 2]);
     let wrong = |x: &Tensor, _| {
         assert!(layer.f_forward_t(&x.narrow(2, 0, 5), true).is_err());
         layer.forward_t(x, true).flatten(1, -1)
     };
-    MonteCarlo::new(2).unwrap().fold(2).unwrap().predict(wrong, &x).unwrap();
+    run.predict(wrong, &x).unwrap();
 }
 
 /// Two rows in four passes: the weight's eight rows would fit, and one mask serve all four.
@@ -185,11 +191,11 @@ fn a_mask_of_a_weight_is_an_error_in_folded_passes() {
             Tensor::zeros([x.size()[0], 8], float())
         })
     };
-    let run = MonteCarlo::new(4).unwrap();
+    let run = MonteCarlo::new(5).unwrap();
     run.predict(model, &x).unwrap();
     assert_eq!(error.take(), None);
-    run.fold(4).unwrap().predict(model, &x).unwrap_err();
-    let text =
-        "a weight of shape [8, 4] has one mask for all folded passes: use drop_connect, or fold 1";
+    run.fold(4).unwrap().predict(model, &x).unwrap();
+    let text = "a layer's input of shape [8, 4] in one pass has shape [8, 4] in 4 folded passes, so \
+                dimension 0 is not the batch: use drop_connect to drop weights, or fold 1";
     assert_eq!(error.take().as_deref(), Some(text));
 }

@@ -6,7 +6,16 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{Dropout, TrueDropout};
+use tch_dropout::{Dropout, NoiseShape, TrueDropout};
+
+/// The noise shapes that an input of two or more dimensions has without further words.
+pub const SHAPES: [NoiseShape; 5] = [
+    NoiseShape::Columns,
+    NoiseShape::Elements,
+    NoiseShape::Channels,
+    NoiseShape::Samples,
+    NoiseShape::Batch,
+];
 
 /// Where the tests' tensors are: on the CPU, or where `TCH_DROPOUT_DEVICE` says.
 pub fn device() -> Device {
@@ -81,6 +90,12 @@ pub fn same_product(a: &Tensor, b: &Tensor) -> Tensor {
         _ => 2f64.powi(-23),
     };
     a.isclose(b, 2.0 * unit, 0.0, true)
+}
+
+/// The gradient of `x`, whose graph stays for a second derivative. (`tch` crashes where nothing is recorded.)
+pub fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
+    assert!(y.requires_grad(), "no gradient is recorded");
+    Tensor::run_backward(&[y], &[x], true, true).remove(0)
 }
 
 /// How many elements are not 0.
