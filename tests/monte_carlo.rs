@@ -4,7 +4,7 @@ mod common;
 
 use std::cell::{Cell, RefCell};
 
-use common::{assert_same_bits, device, elements, float, nonzero};
+use common::{assert_close, assert_same_bits, device, elements, float, nonzero};
 use tch::nn::{self, Module, ModuleT};
 use tch::{Kind, Tensor};
 use tch_dropout::{Error, MonteCarlo, Prediction, Stream, TrueDropout, monte_carlo};
@@ -12,12 +12,6 @@ use tch_dropout::{Error, MonteCarlo, Prediction, Stream, TrueDropout, monte_carl
 /// On the device of the tests.
 fn here<T: tch::kind::Element>(values: &[T]) -> Tensor {
     Tensor::from_slice(values).to_device(device())
-}
-
-#[track_caller]
-fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64) {
-    let difference = (actual - expected).abs().max().double_value(&[]);
-    assert!(difference <= tolerance, "{difference} apart:\n{actual}\n{expected}");
 }
 
 /// A model that gives these probabilities, pass after pass.

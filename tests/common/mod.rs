@@ -70,6 +70,14 @@ pub fn assert_same_bits(a: &Tensor, b: &Tensor) {
     assert!(bits(a) == bits(b), "different bits:\n{a}\n{b}");
 }
 
+/// Asserts that two tensors of the same shape are nowhere further apart than the tolerance.
+#[track_caller]
+pub fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64) {
+    assert_eq!(actual.size(), expected.size());
+    let difference = (actual - expected).abs().max().double_value(&[]);
+    assert!(difference <= tolerance, "{difference} apart:\n{actual}\n{expected}");
+}
+
 /// Asserts the same bits; on a GPU, whose fused dropout rounds its scale another way, values within
 /// two units in the last place.
 #[track_caller]
