@@ -66,7 +66,7 @@ impl Draw<'_> {
     /// The mask, on `x`'s device.
     pub(crate) fn mask(&self, x: &Tensor) -> Result<Tensor> {
         if self.p.is_zero() {
-            return Ok(Tensor::f_ones(&self.size, (self.kind, x.device()))?);
+            return self.ones(x);
         }
         if self.is_fused(x) {
             return Ok(x.f_ones_like()?.f_dropout(self.p.get(), true)?);
@@ -83,6 +83,14 @@ impl Draw<'_> {
             1 => Ok(mask),
             repeats => Ok(mask.f_repeat_interleave_self_int(repeats, 0, None)?),
         }
+    }
+
+    /// The mask of a draw that drops nothing.
+    fn ones(&self, x: &Tensor) -> Result<Tensor> {
+        if trace::is_tracing() && x.numel() > 0 {
+            return Ok(self.like_mask(x)?.f_ones_like()?);
+        }
+        Ok(Tensor::f_ones(&self.size, (self.kind, x.device()))?)
     }
 
     /// `x` itself, of the kind that it has in training.
@@ -111,7 +119,7 @@ impl Draw<'_> {
     fn source(&self, x: &Tensor) -> Result<Source> {
         let counter = match self.stream {
             Some(_) if trace::is_tracing() => return Err(Error::Traced),
-            None if trace::is_tracing() => return self.drawn_by_libtorch(self.like_noise(x)?),
+            None if trace::is_tracing() => return self.drawn_by_libtorch(self.like_mask(x)?.f_empty_like()?),
             Some(stream) => stream.advance(),
             None if x.device() == Device::Cpu => Counter::from_libtorch()?,
             None => {
@@ -139,15 +147,15 @@ impl Draw<'_> {
     }
 
     /// A tensor of the mask's size and kind, made from `x` by operations that a trace records, so that the
-    /// traced model takes batches of any size.
-    fn like_noise(&self, x: &Tensor) -> Result<Tensor> {
+    /// traced model takes batches of any size, whatever the size that it was traced with.
+    fn like_mask(&self, x: &Tensor) -> Result<Tensor> {
         let mut like = x.shallow_clone();
         for (dim, shared) in (0..).zip(self.shape.shared_dims(x.dim())) {
             if shared {
                 like = like.f_narrow(dim, 0, 1)?;
             }
         }
-        Ok(like.f_to_kind(self.kind)?.f_empty_like()?)
+        Ok(like.f_to_kind(self.kind)?)
     }
 
     /// What a kept element is multiplied by.
