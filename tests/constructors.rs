@@ -67,6 +67,7 @@ fn a_probability_outside_the_unit_interval_is_an_error_in_each() {
 /// A batch is dropped or kept as a whole, and both happen.
 #[test]
 fn one_draw_for_a_batch_of_any_rank() {
+    let _alone = common::alone();
     for size in [&[][..], &[4], &[4, 3], &[1, 3], &[4, 3, 2], &[4, 3, 2, 2, 2]] {
         let x = nonzero(size);
         let layer = DropoutLayer::<true>::batch(0.5).unwrap().with_seed(1);

@@ -167,23 +167,6 @@ fn a_saved_trace_draws_too() {
 }
 
 #[test]
-fn manual_seed_decides_a_trace() {
-    let _alone = common::alone();
-    let x = nonzero(&[30, 20]);
-    for shape in [NoiseShape::Columns, NoiseShape::Elements] {
-        let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape);
-        let traced = trace(&x, |x| layer.forward_t(x, true));
-        let call = |seed| {
-            tch::manual_seed(seed);
-            traced.forward_ts(&[&x]).unwrap()
-        };
-        let first = call(1);
-        assert_ne!(first, call(2));
-        assert_same_bits(&first, &call(1));
-    }
-}
-
-#[test]
 fn a_layer_with_a_seed_is_an_error_and_takes_no_step() {
     let vs = nn::VarStore::new(device());
     let weights = drop_connect(vs.root(), 6, 6, Default::default()).unwrap().with_seed(1);
