@@ -198,22 +198,4 @@ fn mistakes_are_told() {
         let error = text(monte_carlo(|x, train| wrong(model(x, train)), &x, 2));
         assert_eq!(error, format!("{expected}, got {got} (for a regression, call regress)"));
     }
-    // A recurrent model's [T, N, C], folded.
-    let refused = Cell::new(0);
-    let turned = |x: &Tensor, train| match layer.f_forward_t(&x.tr(), train) {
-        Ok(y) => y.tr(),
-        Err(error) => {
-            let expected = "a layer's input of shape [6, 4] in one pass has shape [6, 8] in 2 folded \
-                            passes, so dimension 0 is not the batch: use drop_connect to drop weights, \
-                            or fold 1";
-            assert_eq!(error.to_string(), expected);
-            refused.set(refused.get() + 1);
-            x.shallow_clone()
-        }
-    };
-    let three = MonteCarlo::new(3).unwrap();
-    three.predict(turned, &x).unwrap();
-    assert_eq!(refused.get(), 0);
-    three.fold(2).unwrap().predict(turned, &x).unwrap();
-    assert_eq!(refused.get(), 1);
 }

@@ -8,10 +8,7 @@ use std::cell::RefCell;
 use common::{device, float, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{
-    DropConnectConfig, Dropout, Error, MonteCarlo, NoiseShape, apply_mask, drop_connect,
-    element_mask,
-};
+use tch_dropout::{DropConnectConfig, Dropout, MonteCarlo, NoiseShape, drop_connect};
 
 const P: f64 = 0.3;
 const PASSES: i64 = 8_000;
@@ -173,29 +170,4 @@ fn folded_drop_connect_is_a_linear_layer_per_pass() {
         layer.forward_t(x, true).flatten(1, -1)
     };
     run.predict(wrong, &x).unwrap();
-}
-
-/// Two rows in four passes: the weight's eight rows would fit, and one mask serve all four.
-#[test]
-fn a_mask_of_a_weight_is_an_error_in_folded_passes() {
-    let x = nonzero(&[2, 4]);
-    let weight = Tensor::randn([8, 4], float()).set_requires_grad(true);
-    let masked = |x: &Tensor| {
-        let mask = element_mask(&weight, 0.5)?;
-        Ok::<_, Error>(x.matmul(&apply_mask(&weight, &mask)?.tr()))
-    };
-    let error = RefCell::new(None);
-    let model = |x: &Tensor, _| {
-        masked(x).unwrap_or_else(|found| {
-            error.replace(Some(found.to_string()));
-            Tensor::zeros([x.size()[0], 8], float())
-        })
-    };
-    let run = MonteCarlo::new(5).unwrap();
-    run.predict(model, &x).unwrap();
-    assert_eq!(error.take(), None);
-    run.fold(4).unwrap().predict(model, &x).unwrap();
-    let text = "a layer's input of shape [8, 4] in one pass has shape [8, 4] in 4 folded passes, so \
-                dimension 0 is not the batch: use drop_connect to drop weights, or fold 1";
-    assert_eq!(error.take().as_deref(), Some(text));
 }
