@@ -3,9 +3,9 @@
 mod common;
 
 use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
 
 use common::{device, elements, float, nonzero, panic_text};
-use std::panic::AssertUnwindSafe;
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 use tch_dropout::{
@@ -107,6 +107,7 @@ fn inputs_that_the_batch_does_not_lengthen_by_its_passes() {
 fn another_number_of_masks_in_each_pass() {
     let layer = elements(0.5);
     let x = nonzero(&[4, 6]);
+    let refused = Cell::new(0);
     let run = |masks: [usize; 3]| {
         let next = Cell::new(0);
         let model = |x: &Tensor, train| {
@@ -116,6 +117,7 @@ fn another_number_of_masks_in_each_pass() {
                 Err(error) => {
                     let expected = "the model drew 2 masks in one pass and 3 in folded passes";
                     assert_eq!(error.to_string(), format!("{expected}: use fold 1"));
+                    refused.set(refused.get() + 1);
                     x
                 }
             })
@@ -131,6 +133,7 @@ fn another_number_of_masks_in_each_pass() {
         );
         assert!(matches!(error, Error::MonteCarlo(MonteCarloError::Draws { single: 2, .. })));
     }
+    assert_eq!(refused.get(), 1, "the third mask, by the layer itself");
     // Alone, passes may draw as they like.
     let next = Cell::new(0);
     let model = |x: &Tensor, train| {
