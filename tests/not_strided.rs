@@ -18,6 +18,7 @@ fn not_strided() -> Vec<(&'static str, Tensor)> {
     let mut all = vec![
         ("COO", x.to_sparse_sparse_dim(2)),
         ("hybrid COO", x.to_sparse_sparse_dim(1)),
+        ("COO without sparse dimensions", coo_without_sparse_dimensions(&x)),
         ("CSR", x.to_sparse_csr(None)),
         ("CSC", x.to_sparse_csc(None)),
         ("BSR", x.to_sparse_bsr([2, 3], None)),
@@ -28,6 +29,17 @@ fn not_strided() -> Vec<(&'static str, Tensor)> {
         Err(error) => println!("skipped: no oneDNN: {error}"),
     }
     all
+}
+
+fn coo_without_sparse_dimensions(x: &Tensor) -> Tensor {
+    let no_indices = Tensor::zeros([0, 1], (Kind::Int64, x.device()));
+    Tensor::sparse_coo_tensor_indices_size(
+        &no_indices,
+        &x.unsqueeze(0),
+        x.size(),
+        (x.kind(), x.device()),
+        false,
+    )
 }
 
 #[track_caller]
