@@ -5,7 +5,7 @@ mod common;
 use common::{assert_same_bits, device, nonzero};
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
-use tch_dropout::{DropConnectConfig, Dropout, NoiseShape, Stream, TrueDropout, drop_connect};
+use tch_dropout::{DropConnectConfig, Dropout, Stream, TrueDropout, drop_connect};
 
 #[derive(Debug)]
 struct Net {
@@ -106,15 +106,4 @@ fn drop_connect_without_bias_and_with_bad_input() {
     let error = drop_connect(vs.root(), 6, 5, config).unwrap_err().to_string();
     assert_eq!(error, "p must be a probability in [0, 1], got 2.0");
     assert!(vs.is_empty());
-}
-
-#[test]
-fn layers_print_themselves() {
-    let shared = TrueDropout::new(0.1).unwrap().with_noise_shape(NoiseShape::Shared(vec![1, -1]));
-    assert_eq!(shared.to_string(), "TrueDropout(p=0.1, shared over [1, -1])");
-    assert_eq!(Dropout::new(0.5).unwrap().to_string(), "Dropout(p=0.5, columns)");
-    let vs = nn::VarStore::new(device());
-    let layer = drop_connect(vs.root(), 6, 5, Default::default()).unwrap();
-    let text = "DropConnect(in_features=6, out_features=5, p=0.5, rescale=true)";
-    assert_eq!(layer.to_string(), text);
 }
