@@ -276,7 +276,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// Where [`f_forward_add`](Self::f_forward_add) returns an error.
     #[track_caller]
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Tensor {
-        self.f_forward_add(x, residual, train).unwrap_or_else(|error| panic!("{error}"))
+        or_panic(self.f_forward_add(x, residual, train))
     }
 
     /// [`forward_add`](Self::forward_add) that returns its errors.
