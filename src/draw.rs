@@ -119,7 +119,9 @@ impl Draw<'_> {
     fn source(&self, x: &Tensor) -> Result<Source> {
         let counter = match self.stream {
             Some(_) if trace::is_tracing() => return Err(Error::Traced),
-            None if trace::is_tracing() => return self.drawn_by_libtorch(self.like_mask(x)?.f_empty_like()?),
+            None if trace::is_tracing() => {
+                return self.drawn_by_libtorch(self.like_mask(x)?.f_empty_like()?);
+            }
             Some(stream) => stream.advance(),
             None if x.device() == Device::Cpu => Counter::from_libtorch()?,
             None => {

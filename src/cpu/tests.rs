@@ -12,6 +12,7 @@ use super::number::{Number, Word};
 use super::openmp;
 use crate::probability::Probability;
 use crate::rng::counter::Counter;
+use crate::rng::philox;
 
 fn bernoulli(p: f64) -> Bernoulli {
     Bernoulli::new(Counter::of_stream(7, 1, 0, 2), Probability::new(p).unwrap())
@@ -50,6 +51,23 @@ fn all_instructions_write_what_the_portable_ones_write() {
                 instructions.write(&bernoulli(p), &Mask { keep_value: 3u32 }, 0, &mut out);
                 assert!(out == expected, "p {p}, {elements} elements, {instructions:?}");
             }
+        }
+    }
+}
+
+/// Elements and blocks that 31 and 32 bits can no longer count, of a mask that no memory would hold: tile t has
+/// blocks 16 t to 16 t + 15, whose first words are those of its elements 0 to 15, and so on.
+#[test]
+fn elements_far_out_have_numbers_of_their_own() {
+    for boundary in [1u64 << 31, 1 << 32, 1 << 39, 1 << 40, (1 << 47) - TILE as u64] {
+        let tile = boundary / TILE as u64;
+        let words = philox::words(7, 1 << 48 | 2, 16 * tile);
+        let expected: Vec<u32> = (0..300).map(|e| words[e % 64] >> (e / 64) & 1).collect();
+        for instructions in Instructions::available() {
+            let mut out = vec![9; 300];
+            let mask = Mask { keep_value: 1u32 };
+            instructions.write(&bernoulli(0.5), &mask, boundary as usize, &mut out);
+            assert!(out == expected, "element {boundary}, {instructions:?}");
         }
     }
 }
