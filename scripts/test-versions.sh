@@ -1,25 +1,39 @@
 #!/bin/sh
-# The library's tests (not those of the MNIST example) with every tch that Cargo.toml allows, each with
-# the libtorch that it wants:
+# The library's tests (not those of the MNIST example) with each tch that Cargo.toml allows, next to the
+# libtorch that it wants:
 #
-#     sh scripts/test-versions.sh [0.24] [0.26]
+#     sh scripts/test-versions.sh [VERSION ...]
 #
-# Both without arguments. Each has a copy of this repository, with a libtorch and a lock file of its
-# own, in target/versions. That is kept: the first run takes ten minutes and 2 GB for each. Prints a
-# row for each, as in build.md. There is no tch 0.25 on crates.io.
+# All on crates.io without arguments; else those named, such as 0.17.0. Prints a row for each, as in
+# build.md. Each has a copy of this repository, with a libtorch and a lock file of its own, in
+# target/versions. That is kept: the first run takes ten minutes and 2 GB for each.
 set -eu
+
+# A tch, which has a torch-sys of the same version, and its libtorch.
+versions="
+0.17.0 2.4.0
+0.18.0 2.5.0
+0.18.1 2.5.1
+0.19.0 2.6.0
+0.20.0 2.7.0
+0.22.0 2.9.0
+0.23.0 2.10.0
+0.24.0 2.11.0
+0.26.0 2.13.0
+"
 
 fail() {
     echo "test-versions.sh: $*" >&2
     exit 1
 }
 
+all_tch() {
+    echo "$versions" | awk 'NF { print $1 }'
+}
+
 libtorch_of() {
-    case $1 in
-    0.24) echo 2.11.0 ;;
-    0.26) echo 2.13.0 ;;
-    *) fail "expected 0.24 or 0.26, got '$1'" ;;
-    esac
+    echo "$versions" | awk -v tch="$1" '$1 == tch { print $2; found = 1 } END { exit !found }' ||
+        fail "expected one of $(all_tch | tr '\n' ' ')but got '$1'"
 }
 
 # What git would commit now. What was built in the copy before stays.
@@ -43,7 +57,10 @@ library_tests() {
 test_copy() {
     cd "$1" &&
         sh scripts/libtorch.sh cpu "$3" &&
-        cargo update --package tch --precise "$2.0" && # takes torch-sys along
+        LIBTORCH_CXX11_ABI=$(cat .libtorch/cxx11-abi) &&
+        export LIBTORCH_CXX11_ABI &&
+        cargo update --package tch --precise "$2" &&
+        cargo update --package torch-sys --precise "$2" &&
         cargo build --release --examples && # which some tests run
         # shellcheck disable=SC2046 # an option and a name for each
         cargo test --release --no-fail-fast --lib $(library_tests)
@@ -56,14 +73,15 @@ test_version() {
     result=pass
     (test_copy "$folder" "$1" "$libtorch") >"$folder.log" 2>&1 || result=FAIL
     passed=$(awk '/^test result:/ { sum += $4 } END { print sum + 0 }' "$folder.log")
-    echo "| $1.0 | $libtorch | $result, $passed tests | $(date +%F) |"
+    echo "| $1 | $libtorch | $result, $passed tests | $(date +%F) |"
     [ "$result" = pass ]
 }
 
 cd "$(dirname "$0")/.."
 # What the environment says of libtorch and of the target directory holds for one version only.
-unset LIBTORCH LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH CARGO_TARGET_DIR
-[ $# -gt 0 ] || set -- 0.24 0.26
+unset LIBTORCH LIBTORCH_CXX11_ABI LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH CARGO_TARGET_DIR
+# shellcheck disable=SC2046 # a word for each
+[ $# -gt 0 ] || set -- $(all_tch)
 for tch in "$@"; do
     libtorch_of "$tch" >/dev/null
 done
