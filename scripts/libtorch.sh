@@ -1,46 +1,52 @@
 #!/bin/sh
 # Puts libtorch, taken from PyTorch's own package, under .libtorch/ of this repository:
 #
-#     sh scripts/libtorch.sh [cpu|cuda] [VERSION]
+#     sh scripts/libtorch.sh [cpu|cuda] [VERSION [MACHINE]]
 #
 # cpu (the default) leaves CUDA out: 0.7 GB in place of 5. The version is the one that the locked tch
-# wants, unless said otherwise. Linux on x86-64 and aarch64, macOS on Apple silicon; build.md tells the
-# ways for other systems. Needs python3 with pip, of any version: nothing of Python is used afterwards.
+# wants, unless said otherwise. The machine is this one, or else linux-x86_64, linux-aarch64 or
+# macos-arm64, whose libtorch goes to .libtorch-MACHINE/; build.md tells the ways for other systems. Needs
+# python3 with pip, of any version: nothing of Python is used afterwards.
 set -eu
 
 variant=${1:-cpu}
 version=${2:-2.13.0}
+machine=${3:-}
+folder=.libtorch${machine:+-$machine}
 
 fail() {
     echo "libtorch.sh: $*" >&2
     exit 1
 }
 
+this_machine() {
+    case "$(uname -s) $(uname -m)" in
+    "Linux "*) echo "linux-$(uname -m)" ;;
+    "Darwin "*) echo "macos-$(uname -m)" ;;
+    *) echo "$(uname -s)-$(uname -m)" ;;
+    esac
+}
+
 # The wheels are asked for by their tags, so that they need not fit the python3 that is here. pip takes
 # each tag by the letter: manylinux_2_28 does not stand for those before it.
 wheel_tags() {
-    case "$(uname -s) $(uname -m)" in
-    "Linux x86_64") tags="manylinux1_x86_64 manylinux2014_x86_64" ;;
-    "Linux aarch64") tags="manylinux2014_aarch64" ;;
-    "Darwin arm64") tags="macosx_11_0_arm64 macosx_12_0_arm64 macosx_13_0_arm64 macosx_14_0_arm64" ;;
-    *) fail "made for Linux on x86-64 and aarch64 and macOS on arm64, this is $(uname -s) on $(uname -m);" \
-        "see build.md for other ways" ;;
+    arch=${machine#*-}
+    case $machine in
+    linux-x86_64 | linux-aarch64)
+        tags="manylinux1 manylinux2014"
+        for glibc in 17 18 24 25 26 27 28; do tags="$tags manylinux_2_$glibc"; done
+        ;;
+    macos-arm64) tags="macosx_11_0 macosx_12_0 macosx_13_0 macosx_14_0" ;;
+    *) fail "made for linux-x86_64, linux-aarch64 and macos-arm64, got '$machine'; see build.md for other ways" ;;
     esac
-    if [ "$(uname -s)" = Linux ]; then
-        for glibc in 17 18 24 25 26 27 28; do
-            tags="$tags manylinux_2_${glibc}_$(uname -m)"
-        done
-    fi
-    for tag in $tags; do
-        echo "--platform $tag"
-    done
+    for tag in $tags; do echo "--platform ${tag}_$arch"; done
 }
 
 # Into $partial.
 pip_install() {
-    # shellcheck disable=SC2046 # an option and a tag for each
+    # shellcheck disable=SC2086 # an option and a tag for each
     TMPDIR="$PWD/$partial/tmp" python3 -m pip install --target "$partial" --only-binary=:all: \
-        --python-version 3.12 $(wheel_tags) --no-cache-dir --disable-pip-version-check \
+        --python-version 3.12 $platforms --no-cache-dir --disable-pip-version-check \
         --root-user-action ignore "$@" 2>"$partial/errors" || explain_failure
 }
 
@@ -53,7 +59,7 @@ explain_failure() {
     fail "pip could not install torch $version: $(tail -n 1 "$partial/errors")"
 }
 
-# The packages of NVIDIA that libtorch_cpu.so itself links, as PyTorch's package names them: two of its
+# The packages of NVIDIA that libtorch_cpu.so itself links, as PyTorch's package names them: two of their
 # own for CUDA 12, two parts of cuda-toolkit for CUDA 13.
 cuda_runtime() {
     sed -nE -e 's/^Requires-Dist: (nvidia-cuda-(runtime|cupti)-cu12) *\(?==([0-9.]+).*/\1==\3/p' \
@@ -61,7 +67,7 @@ cuda_runtime() {
         "$partial"/torch-*.dist-info/METADATA
 }
 
-# A library without CUDA: 4 GB less, and torch-sys links none.
+# Without these libraries, torch-sys links no CUDA.
 take_cuda_out() {
     runtime=$(cuda_runtime)
     [ -n "$runtime" ] || fail "torch $version does not name its CUDA runtime; see build.md for other ways"
@@ -70,16 +76,16 @@ take_cuda_out() {
     rm -f "$lib"/libtorch_cuda*.so "$lib"/libc10_cuda.so "$lib"/libtorch_nvshmem.so "$lib"/libcusparseLt*
 }
 
-# 0 where libtorch's functions take the std::string of before GCC 5: torch 2.4 to 2.6, more or less.
+# 0 where libtorch's functions take the std::string of before GCC 5: in torch 2.4 to 2.6, by machine.
 cxx11_abi() {
     if grep -q torchCheckFailEPKcS2_jRKSs "$lib/libc10.so" 2>/dev/null; then echo 0; else echo 1; fi
 }
 
-done_with() {
-    if [ "$(cat .libtorch/cxx11-abi 2>/dev/null)" = 0 ]; then
-        echo "libtorch $version has the old C++ ABI; before you build: export LIBTORCH_CXX11_ABI=0"
+say_what_is_there() {
+    echo "libtorch $version ($variant) is in $folder."
+    if [ "$(cat "$folder/cxx11-abi" 2>/dev/null)" = 0 ]; then
+        echo "It has the old C++ ABI. Before you build: export LIBTORCH_CXX11_ABI=0"
     fi
-    exit 0
 }
 
 case $variant in
@@ -99,9 +105,14 @@ for name in LIBTORCH LIBTORCH_USE_PYTORCH; do
 done
 
 cd "$(dirname "$0")/.."
-[ "$(cat .libtorch/variant 2>/dev/null)" != "$version $variant" ] || done_with
+if [ "$(cat "$folder/variant" 2>/dev/null)" = "$version $variant" ]; then
+    say_what_is_there
+    exit 0
+fi
 
-wheel_tags >/dev/null
+: "${machine:=$(this_machine)}"
+platforms=$(wheel_tags)
+[ "$machine $variant" != "macos-arm64 cuda" ] || fail "there is no CUDA for macOS"
 command -v python3 >/dev/null ||
     fail "python3 is missing; install it (on Debian: apt install python3 python3-pip) or see build.md"
 python3 -m pip --version >/dev/null 2>&1 ||
@@ -120,7 +131,7 @@ mkdir -p "$partial/tmp" || fail "cannot write to $(pwd)"
 echo "Getting libtorch $version ($variant) ..."
 if [ "$variant" = cuda ]; then
     pip_install "torch==$version"
-    [ -f "$lib/libtorch_cuda.so" ] || fail "torch $version has no CUDA for $(uname -s) on $(uname -m)"
+    [ -f "$lib/libtorch_cuda.so" ] || fail "torch $version has no CUDA for $machine"
 else
     pip_install --no-deps "torch==$version"
     [ ! -f "$lib/libtorch_cuda.so" ] || take_cuda_out
@@ -132,7 +143,6 @@ rm -rf "$partial/tmp" "$partial/errors"
 echo "$version" >"$partial/torch/build-version"
 echo "$version $variant" >"$partial/variant"
 cxx11_abi >"$partial/cxx11-abi"
-rm -rf .libtorch
-mv "$partial" .libtorch
-echo "libtorch $version ($variant) is in .libtorch."
-done_with
+rm -rf "$folder"
+mv "$partial" "$folder"
+say_what_is_there
