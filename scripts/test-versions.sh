@@ -55,6 +55,7 @@ library_tests() {
 }
 
 test_copy() {
+    # shellcheck disable=SC2046 # an option and a name for each
     cd "$1" &&
         sh scripts/libtorch.sh cpu "$3" &&
         LIBTORCH_CXX11_ABI=$(cat .libtorch/cxx11-abi) &&
@@ -62,7 +63,6 @@ test_copy() {
         cargo update --package tch --precise "$2" &&
         cargo update --package torch-sys --precise "$2" &&
         cargo build --release --examples && # which some tests run
-        # shellcheck disable=SC2046 # an option and a name for each
         cargo test --release --no-fail-fast --lib $(library_tests)
 }
 
