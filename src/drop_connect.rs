@@ -1,12 +1,13 @@
+//! DropConnect: a linear layer that drops weights.
+
 use std::borrow::Borrow;
 use std::fmt;
 
-use tch::{nn, Tensor};
+use tch::{Tensor, nn};
 
-use crate::ambient;
 use crate::error::Result;
-use crate::noise::{Noise, Scaling};
-use crate::{NoiseShape, Stream};
+use crate::noise::{Noise, noise_methods};
+use crate::noise_shape::NoiseShape;
 
 /// How [`drop_connect`] makes a layer.
 ///
@@ -32,31 +33,30 @@ impl Default for DropConnectConfig {
 }
 
 /// A linear layer that drops weights instead of activations (Wan et al. 2013): in training,
-/// `x · (weight * mask)ᵀ + bias`, with a mask entry for each weight, drawn anew for each forward and
-/// shared by the batch. The bias is left alone. Made by [`drop_connect`].
+/// `x · (weight * mask)ᵀ + bias`.
 ///
-/// Like [`nn::Linear`] it holds tensors, and so is `Send` but not `Sync`.
+/// Each forward draws a mask with an element for each weight, which the batch shares. The bias is never
+/// dropped. Like [`nn::Linear`], the layer holds tensors, and so is `Send` but not `Sync`. Made by
+/// [`drop_connect`].
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
 /// use tch_dropout::{drop_connect, DropConnect};
 ///
 /// let vs = nn::VarStore::new(Device::Cpu);
-/// let layer: DropConnect = drop_connect(vs.root() / "fc", 8, 4, Default::default())?;
+/// let layer: DropConnect = drop_connect(vs.root() / "fc", 8, 4, Default::default())?.with_seed(7);
 /// let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
 /// assert_eq!(layer.forward_t(&x, true).size(), [16, 4]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct DropConnect {
     /// The layer as it is in evaluation.
     pub linear: nn::Linear,
     noise: Noise,
-    scaling: Scaling,
 }
 
-/// Makes a [`DropConnect`] layer as [`nn::linear`] makes a linear one, with the same variables by the
-/// same names: a `VarStore` saves it as a linear layer and loads it from one.
+/// Makes a [`DropConnect`] layer as [`nn::linear`] makes a linear one, with the same variables under the
+/// same names: a `VarStore` saves it as a linear layer, and loads it from one.
 ///
 /// ```
 /// use tch::{nn, Device};
@@ -79,77 +79,19 @@ pub fn drop_connect<'a, T: Borrow<nn::Path<'a>>>(
     out_dim: i64,
     config: DropConnectConfig,
 ) -> Result<DropConnect> {
-    let noise = Noise { shape: NoiseShape::Elements, ..Noise::new(config.p)? };
-    let scaling = if config.rescale { Scaling::Rescale } else { Scaling::Unscaled };
-    Ok(DropConnect { linear: nn::linear(vs, in_dim, out_dim, config.linear), noise, scaling })
+    let noise = Noise::new(config.p, NoiseShape::Elements, config.rescale)?;
+    Ok(DropConnect { linear: nn::linear(vs, in_dim, out_dim, config.linear), noise })
 }
 
 impl DropConnect {
-    /// Gives the layer random numbers of its own; see
-    /// [`TrueDropout::seed`](crate::DropoutLayer::seed).
-    ///
-    /// ```
-    /// # use tch::{nn, Device};
-    /// # let vs = nn::VarStore::new(Device::Cpu);
-    /// let layer = tch_dropout::drop_connect(vs.root(), 8, 4, Default::default())?.seed(7);
-    /// assert_eq!(layer.step(), Some(0));
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    pub fn seed(self, seed: u64) -> Self {
-        self.stream(Stream::new(seed))
-    }
+    noise_methods!();
 
-    /// Gives the layer a [`Stream`] of its own.
-    ///
-    /// ```
-    /// # use tch::{nn, Device};
-    /// # let vs = nn::VarStore::new(Device::Cpu);
-    /// use tch_dropout::{drop_connect, Stream};
-    /// let layer = drop_connect(vs.root(), 8, 4, Default::default())?.stream(Stream::new(7).worker(1));
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    pub fn stream(self, stream: Stream) -> Self {
-        DropConnect { noise: Noise { stream: Some(stream), ..self.noise }, ..self }
-    }
-
-    /// The step that the next training forward will take; `None` without a stream.
-    ///
-    /// ```
-    /// # use tch::{nn, Device};
-    /// # let vs = nn::VarStore::new(Device::Cpu);
-    /// let layer = tch_dropout::drop_connect(vs.root(), 8, 4, Default::default())?;
-    /// assert_eq!(layer.step(), None);
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    pub fn step(&self) -> Option<u64> {
-        self.noise.step()
-    }
-
-    /// Goes to a step of the layer's stream, as when training resumes from a checkpoint.
-    ///
-    /// ```
-    /// # use tch::{nn, Device};
-    /// # let vs = nn::VarStore::new(Device::Cpu);
-    /// let layer = tch_dropout::drop_connect(vs.root(), 8, 4, Default::default())?.seed(7);
-    /// layer.set_step(1_000)?;
-    /// assert_eq!(layer.step(), Some(1_000));
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoStream`](crate::Error::NoStream) for a layer without a stream;
-    /// [`Error::Step`](crate::Error::Step) for a step of 2⁴⁸ or more.
-    pub fn set_step(&self, step: u64) -> Result<()> {
-        self.noise.set_step(step)
-    }
-
-    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) is the same, but panics on an error.
+    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
     ///
     /// # Shapes
     ///
     /// `x` is `[..., in_dim]`; the output is `[..., out_dim]`, of the same kind, on the same device.
-    /// The weight's gradient passes through its mask, so a dropped weight's is 0.
+    /// The weight's gradient passes through the mask, so a dropped weight has gradient 0.
     ///
     /// ```
     /// use tch::{nn, Device, Kind, Tensor};
@@ -166,39 +108,55 @@ impl DropConnect {
     ///
     /// # Errors
     ///
-    /// libtorch's own, for an `x` of another last dimension, kind or device than the weight's.
+    /// libtorch's own, for an `x` whose last dimension, kind or device does not fit the weight's; then the
+    /// layer takes no step.
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let nn::Linear { ws, bs } = &self.linear;
-        if self.noise.is_identity(ws, train) {
+        if !self.fits(x)? {
             return Ok(x.f_linear(ws, bs.as_ref())?);
         }
-        match ambient::fold_of(&x.size())? {
-            1 => Ok(x.f_linear(&self.noise.apply(ws, self.scaling)?, bs.as_ref())?),
-            fold => self.forward_folded(x, fold),
+        let draw = self.noise.draw_weight(ws, x, train)?;
+        if draw.size() != ws.size() {
+            return self.forward_folded(x, &draw.mask(ws)?);
         }
+        Ok(x.f_linear(&draw.multiply(ws, None)?, bs.as_ref())?)
     }
 
-    /// Passes of Monte Carlo dropout side by side, each with a weight of its own:
-    /// `[fold, rows, in] · [fold, in, out]`.
-    fn forward_folded(&self, x: &Tensor, fold: i64) -> Result<Tensor> {
+    /// Whether `x` can be multiplied by the weight. Asked before a mask is drawn, so that an error takes no
+    /// step; libtorch knows how to tell it.
+    fn fits(&self, x: &Tensor) -> Result<bool> {
+        let ws = &self.linear.ws;
+        if x.size().last() != ws.size().last() || x.device() != ws.device() {
+            return Ok(false);
+        }
+        if x.kind() != ws.kind() {
+            // An error, unless autocast makes them equal.
+            let no_rows = x.f_reshape([-1, ws.size()[1]])?.f_narrow(0, 0, 0)?;
+            let _ = no_rows.f_linear(ws, None::<&Tensor>)?;
+        }
+        Ok(true)
+    }
+
+    /// Folded passes of Monte Carlo dropout, each with a weight of its own:
+    /// `[passes, rows, in] · [passes, in, out]`.
+    fn forward_folded(&self, x: &Tensor, masks: &Tensor) -> Result<Tensor> {
         let nn::Linear { ws, bs } = &self.linear;
-        let (mut size, weight_size) = (x.size(), ws.size());
-        let mask =
-            self.noise.draw_sized(ws, &[&[fold], &weight_size[..]].concat(), self.scaling)?;
-        let weights = ws.f_mul(&mask)?.f_transpose(1, 2)?;
-        let rows = x.f_reshape([fold, -1, size[size.len() - 1]])?;
-        let mut y = rows.f_bmm(&weights)?;
+        let (passes, out_dim, in_dim) = masks.size3()?;
+        let weights = ws.f_mul(masks)?.f_transpose(1, 2)?;
+        let mut y = x.f_reshape([passes, -1, in_dim])?.f_bmm(&weights)?;
         if let Some(bias) = bs {
             y = y.f_add(bias)?;
         }
+        let mut size = x.size();
         if let Some(last) = size.last_mut() {
-            *last = weight_size[0];
+            *last = out_dim;
         }
         Ok(y.f_reshape(size)?)
     }
 }
 
 impl nn::ModuleT for DropConnect {
+    #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
         self.f_forward_t(x, train).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -208,11 +166,18 @@ impl nn::ModuleT for DropConnect {
 impl fmt::Display for DropConnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = self.linear.ws.size();
-        let (p, rescale) = (self.noise.p.get(), self.scaling == Scaling::Rescale);
+        let (p, rescale) = (self.p(), self.noise.rescale);
         write!(
             f,
-            "DropConnect(in_features={}, out_features={}, p={p}, rescale={rescale})",
+            "DropConnect(in_features={}, out_features={}, p={p:?}, rescale={rescale})",
             size[1], size[0]
         )
+    }
+}
+
+/// What `Display` prints.
+impl fmt::Debug for DropConnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

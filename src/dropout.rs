@@ -1,24 +1,26 @@
+//! `Dropout` and `TrueDropout`: the article's layers, over any noise shape.
+
 use std::fmt;
 
-use tch::{nn, Tensor};
+use tch::{Tensor, nn};
 
 use crate::error::Result;
-use crate::noise::{Noise, Scaling};
-use crate::{NoiseShape, Stream};
+use crate::noise::{Noise, noise_methods};
+use crate::noise_shape::NoiseShape;
 
 /// The article's dropout: in training, `x * mask`; in evaluation, `x`.
 ///
-/// Nothing is rescaled, so the mean of the output is `1 - p` times that of the input in training and
-/// 1 times in evaluation. [`TrueDropout`] mends that.
+/// Nothing is rescaled, so in training the output's mean is `1 - p` times that of the input.
+/// [`TrueDropout`] keeps the mean.
 ///
 /// ```
 /// use tch::{nn::ModuleT, Device, Kind, Tensor};
 /// use tch_dropout::Dropout;
 ///
 /// let x = Tensor::ones([2, 3], (Kind::Float, Device::Cpu));
-/// let layer = Dropout::new(0.5)?;
+/// let layer = Dropout::columns(0.5)?;
 /// let y = layer.forward_t(&x, true);
-/// assert_eq!(y.get(0), y.get(1)); // Whole columns are dropped.
+/// assert_eq!(y.get(0), y.get(1)); // The whole batch shares a column's draw.
 /// assert_eq!(layer.forward_t(&x, false), x);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
@@ -26,16 +28,16 @@ pub type Dropout = DropoutLayer<false>;
 
 /// Inverted dropout (Srivastava et al. 2014): in training, `x * mask / (1 - p)`; in evaluation, `x`.
 ///
-/// With [`NoiseShape::Elements`] this is `torch.nn.Dropout`:
+/// `TrueDropout::elements(p)` is `torch.nn.Dropout(p)`:
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
-/// use tch_dropout::{NoiseShape, TrueDropout};
+/// use tch_dropout::TrueDropout;
 ///
 /// let vs = nn::VarStore::new(Device::Cpu);
 /// let model = nn::seq_t()
 ///     .add(nn::linear(vs.root() / "hidden", 8, 4, Default::default()))
-///     .add(TrueDropout::new(0.5)?.noise_shape(NoiseShape::Elements))
+///     .add(TrueDropout::elements(0.5)?)
 ///     .add(nn::linear(vs.root() / "output", 4, 2, Default::default()));
 /// let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
 /// assert_eq!(model.forward_t(&x, true).size(), [16, 2]);
@@ -43,22 +45,29 @@ pub type Dropout = DropoutLayer<false>;
 /// ```
 pub type TrueDropout = DropoutLayer<true>;
 
-/// What [`Dropout`] and [`TrueDropout`] have in common: all but whether kept entries are rescaled.
+/// What [`Dropout`] and [`TrueDropout`] share: everything but whether kept elements are rescaled.
+///
+/// Choose the elements that share a draw by the constructor, for `x` of shape `[N, C, ...]`:
+/// [`elements`](Self::elements), [`channels`](Self::channels), [`samples`](Self::samples),
+/// [`columns`](Self::columns) (the article's), [`batch`](Self::batch) or [`shared`](Self::shared).
+///
+/// A clone has the same probability and noise shape, and a copy of the stream: it starts at the original's
+/// step, and so repeats the original's masks.
 ///
 /// ```
 /// # use tch_dropout::DropoutLayer;
-/// let layer: DropoutLayer<true> = tch_dropout::TrueDropout::new(0.5)?;
+/// let layer: DropoutLayer<true> = tch_dropout::TrueDropout::elements(0.5)?;
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct DropoutLayer<const RESCALE: bool> {
     noise: Noise,
 }
 
 impl<const RESCALE: bool> DropoutLayer<RESCALE> {
-    const SCALING: Scaling = if RESCALE { Scaling::Rescale } else { Scaling::Unscaled };
-
-    /// A layer that drops columns with probability `p`, following [`tch::manual_seed`].
+    /// The article's layer: the same as [`columns`](Self::columns).
+    ///
+    /// **This is not `torch.nn.Dropout`,** which is [`TrueDropout::elements`](Self::elements).
     ///
     /// ```
     /// let layer = tch_dropout::TrueDropout::new(0.5)?;
@@ -68,114 +77,125 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// # Errors
     ///
-    /// [`Error::Probability`](crate::Error::Probability) for a `p` outside `[0, 1]`.
+    /// [`Error::Probability`](crate::Error::Probability) for a `p` outside `[0, 1]`; the same for the other
+    /// constructors.
     pub fn new(p: f64) -> Result<Self> {
-        Ok(DropoutLayer { noise: Noise::new(p)? })
+        Self::columns(p)
     }
 
-    /// Which entries share a draw; columns unless this says otherwise.
+    /// One draw per element: the usual dropout, `torch.nn.Dropout`.
+    ///
+    /// ```
+    /// let layer = tch_dropout::TrueDropout::elements(0.5)?;
+    /// assert_eq!(layer.to_string(), "TrueDropout(p=0.5, elements)");
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn elements(p: f64) -> Result<Self> {
+        Self::over(NoiseShape::Elements, p)
+    }
+
+    /// One draw per column of dimension 1, shared by the whole batch: the article's dropout.
+    ///
+    /// ```
+    /// let layer = tch_dropout::Dropout::columns(0.5)?;
+    /// assert_eq!(layer.to_string(), "Dropout(p=0.5, columns)");
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn columns(p: f64) -> Result<Self> {
+        Self::over(NoiseShape::Columns, p)
+    }
+
+    /// One draw per sample and channel: `torch.nn.Dropout2d`, for images between convolutions.
+    ///
+    /// ```
+    /// let layer = tch_dropout::TrueDropout::channels(0.2)?;
+    /// assert_eq!(layer.to_string(), "TrueDropout(p=0.2, channels)");
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn channels(p: f64) -> Result<Self> {
+        Self::over(NoiseShape::Channels, p)
+    }
+
+    /// One draw per sample: stochastic depth (DropPath), for a residual branch.
+    ///
+    /// ```
+    /// let layer = tch_dropout::TrueDropout::samples(0.1)?;
+    /// assert_eq!(layer.to_string(), "TrueDropout(p=0.1, samples)");
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn samples(p: f64) -> Result<Self> {
+        Self::over(NoiseShape::Samples, p)
+    }
+
+    /// One draw per forward, whatever the input's shape: stochastic depth's batch mode.
+    ///
+    /// ```
+    /// let layer = tch_dropout::TrueDropout::batch(0.1)?;
+    /// assert_eq!(layer.to_string(), "TrueDropout(p=0.1, batch)");
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn batch(p: f64) -> Result<Self> {
+        Self::over(NoiseShape::Batch, p)
+    }
+
+    /// One draw shared over the dimensions `dims`; negative ones count from the end. Over the time steps of
+    /// `[N, T, C]`, this is variational dropout (Gal and Ghahramani 2016):
+    ///
+    /// ```
+    /// let layer = tch_dropout::TrueDropout::shared(0.3, &[1])?;
+    /// assert_eq!(layer.to_string(), "TrueDropout(p=0.3, shared over [1])");
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn shared(p: f64, dims: &[i64]) -> Result<Self> {
+        Self::over(NoiseShape::Shared(dims.to_vec()), p)
+    }
+
+    fn over(shape: NoiseShape, p: f64) -> Result<Self> {
+        Ok(DropoutLayer { noise: Noise::new(p, shape, RESCALE)? })
+    }
+
+    /// The layer over another noise shape, for one that is chosen at run time.
     ///
     /// ```
     /// use tch_dropout::{NoiseShape, TrueDropout};
-    /// let like_torch = TrueDropout::new(0.5)?.noise_shape(NoiseShape::Elements);
-    /// let drop_path = TrueDropout::new(0.1)?.noise_shape(NoiseShape::Samples);
+    ///
+    /// let shape = NoiseShape::Channels;
+    /// let layer = TrueDropout::new(0.5)?.with_noise_shape(shape);
+    /// assert_eq!(layer.noise_shape(), &NoiseShape::Channels);
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
-    pub fn noise_shape(self, shape: NoiseShape) -> Self {
-        DropoutLayer { noise: Noise { shape, ..self.noise } }
+    pub fn with_noise_shape(mut self, shape: NoiseShape) -> Self {
+        self.noise.shape = shape;
+        self
     }
 
-    /// Gives the layer random numbers of its own: [`stream`](Self::stream) of `Stream::new(seed)`. Each
-    /// layer should have another seed; with the same one two layers drop the same places.
+    /// Which elements share a draw.
     ///
     /// ```
-    /// use tch::{nn::ModuleT, Device, Kind, Tensor};
-    /// use tch_dropout::TrueDropout;
-    ///
-    /// let x = Tensor::ones([2, 100], (Kind::Float, Device::Cpu));
-    /// let first = TrueDropout::new(0.5)?.seed(7).forward_t(&x, true);
-    /// let again = TrueDropout::new(0.5)?.seed(7).forward_t(&x, true);
-    /// assert_eq!(first, again);
+    /// use tch_dropout::{NoiseShape, TrueDropout};
+    /// assert_eq!(TrueDropout::elements(0.5)?.noise_shape(), &NoiseShape::Elements);
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
-    pub fn seed(self, seed: u64) -> Self {
-        self.stream(Stream::new(seed))
+    pub fn noise_shape(&self) -> &NoiseShape {
+        &self.noise.shape
     }
 
-    /// Gives the layer a [`Stream`] of its own.
-    ///
-    /// Its masks are drawn on the CPU and copied to `x`'s device, so that every device has the same
-    /// ones. On a GPU that is slower than drawing there, which is what a layer without one does.
-    ///
-    /// ```
-    /// use tch_dropout::{Stream, TrueDropout};
-    /// let layer = TrueDropout::new(0.5)?.stream(Stream::new(7).worker(3));
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    pub fn stream(self, stream: Stream) -> Self {
-        DropoutLayer { noise: Noise { stream: Some(stream), ..self.noise } }
-    }
+    noise_methods!();
 
-    /// The step that the next training forward will take; `None` without a stream. Only forwards that
-    /// draw take one: not evaluation (unless [`monte_carlo`](crate::monte_carlo) runs it), `p = 0` or an
-    /// empty input.
+    /// Draws the mask of one forward, to keep and apply more than once; ones in evaluation.
     ///
-    /// ```
-    /// use tch::{nn::ModuleT, Device, Kind, Tensor};
-    /// use tch_dropout::TrueDropout;
-    ///
-    /// let x = Tensor::ones([2, 3], (Kind::Float, Device::Cpu));
-    /// let layer = TrueDropout::new(0.5)?.seed(7);
-    /// layer.forward_t(&x, true);
-    /// layer.forward_t(&x, false);
-    /// assert_eq!(layer.step(), Some(1));
-    /// assert_eq!(TrueDropout::new(0.5)?.step(), None);
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    pub fn step(&self) -> Option<u64> {
-        self.noise.step()
-    }
-
-    /// Goes to a step of the layer's stream, as when training resumes from a checkpoint. A `VarStore`
-    /// does not hold the step; save it beside that. A layer that goes into a sequence can be reached
-    /// later through an `Arc`:
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use tch::nn::{self, ModuleT};
-    /// use tch_dropout::TrueDropout;
-    ///
-    /// let saved = 1_000;
-    /// let dropout = Arc::new(TrueDropout::new(0.5)?.seed(7));
-    /// let in_sequence = Arc::clone(&dropout);
-    /// let model = nn::seq_t().add_fn_t(move |x, train| in_sequence.forward_t(x, train));
-    /// dropout.set_step(saved)?;
-    /// assert_eq!(dropout.step(), Some(1_000));
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoStream`](crate::Error::NoStream) for a layer without a stream;
-    /// [`Error::Step`](crate::Error::Step) for a step of 2⁴⁸ or more.
-    pub fn set_step(&self, step: u64) -> Result<()> {
-        self.noise.set_step(step)
-    }
-
-    /// Draws the mask of one training forward, to be kept and applied more than once.
-    ///
-    /// Its shape is the noise shape for `x`; its entries are 0 and 1, or 0 and `1 / (1 - p)`. Here
-    /// one mask serves all time steps of a recurrent loop (variational dropout, Gal and Ghahramani
-    /// 2016):
+    /// The mask's shape is the noise shape for `x`; its elements are 0 and 1, or 0 and `1 / (1 - p)`. Here
+    /// one mask serves all time steps of a recurrent loop (variational dropout, Gal and Ghahramani 2016):
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
-    /// use tch_dropout::{apply_mask, NoiseShape, TrueDropout};
+    /// use tch_dropout::{apply_mask, TrueDropout};
     ///
+    /// # let train = true;
     /// let options = (Kind::Float, Device::Cpu);
     /// let (inputs, recurrent) = (Tensor::randn([10, 4, 8], options), Tensor::randn([8, 8], options));
     /// let mut state = Tensor::zeros([4, 8], options);
-    /// let mask = TrueDropout::new(0.3)?.noise_shape(NoiseShape::Elements).draw_mask(&state)?;
+    /// let mask = TrueDropout::elements(0.3)?.draw_mask(&state, train)?;
     /// for t in 0..10 {
     ///     let state_in = apply_mask(&state, &mask)?;
     ///     state = (inputs.get(t) + state_in.matmul(&recurrent)).tanh();
@@ -183,13 +203,14 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     ///
-    /// And here two branches, the second of which is computed again later:
+    /// Here two branches share one, and the second is computed again later:
     ///
     /// ```
     /// # use tch::{Device, Kind, Tensor};
     /// # use tch_dropout::{apply_mask, TrueDropout};
+    /// # let train = true;
     /// let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
-    /// let mask = TrueDropout::new(0.3)?.draw_mask(&x)?;
+    /// let mask = TrueDropout::elements(0.3)?.draw_mask(&x, train)?;
     /// let branch = |x: &Tensor| apply_mask(&x.tanh(), &mask);
     /// let (left, right) = (apply_mask(&x, &mask)?, branch(&x)?);
     /// assert_eq!(left.eq(0), right.eq(0));
@@ -199,28 +220,28 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// # Errors
     ///
-    /// A noise shape that `x`'s dimensions don't fit; a kind without multiplication; no memory.
-    pub fn draw_mask(&self, x: &Tensor) -> Result<Tensor> {
-        self.noise.draw(x, Self::SCALING)
+    /// As for [`f_forward_t`](Self::f_forward_t).
+    pub fn draw_mask(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        self.noise.draw_mask(x, train)
     }
 
-    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) is the same, but panics on an error.
+    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
     ///
     /// # Shapes
     ///
-    /// `x` has any shape that the noise shape fits (`[N, C, ...]` for columns), any device, and a
-    /// floating-point, complex, integer or boolean kind. The output has the same shape, device and
-    /// memory format, and the same kind but for integers that are rescaled: those become floats.
+    /// `x` has any shape that fits the noise shape (`[N, C, ...]` for columns), any device, and a
+    /// floating-point, complex, integer or boolean kind. The output has the same shape, device, memory format
+    /// and kind; but integers become floats in a layer that rescales, in training and evaluation alike.
     ///
-    /// The gradient of `x` is the output's times the mask. With `train` false, `p = 0` or an empty `x`
-    /// the output is `x` itself, sharing its memory, and nothing is drawn. In a model that [`monte_carlo`](crate::monte_carlo) runs, `train`
-    /// is as good as true.
+    /// The gradient of `x` is the output's times the mask. With `train` false, `p = 0` or an empty `x`, the
+    /// output is `x` itself and shares its memory, and nothing is drawn. A model that
+    /// [`monte_carlo`](crate::monte_carlo) runs draws in evaluation too.
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
     /// use tch_dropout::TrueDropout;
     ///
-    /// let layer = TrueDropout::new(0.5)?;
+    /// let layer = TrueDropout::columns(0.5)?;
     /// let vector = Tensor::ones([3], (Kind::Float, Device::Cpu));
     /// let error = layer.f_forward_t(&vector, true).unwrap_err().to_string();
     /// assert_eq!(error, "columns noise needs an input of at least 2 dimensions, got shape [3]");
@@ -229,24 +250,78 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// # Errors
     ///
-    /// As for [`draw_mask`](Self::draw_mask).
+    /// An `x` that does not fit the noise shape, is not strided, or has a kind without multiplication (in
+    /// evaluation too); a layer with a stream in a model that is traced in training; no memory.
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        if self.noise.is_identity(x, train) {
-            return Ok(x.shallow_clone());
-        }
-        self.noise.apply(x, Self::SCALING)
+        self.noise.forward(x, None, train)
+    }
+
+    /// `residual + dropout(x)`, as transformers have it: in one pass over elements on a CPU, with a gradient to
+    /// both.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::TrueDropout;
+    ///
+    /// let layer = TrueDropout::elements(0.1)?;
+    /// let residual = Tensor::randn([4, 8], (Kind::Float, Device::Cpu));
+    /// let x = Tensor::randn([4, 8], (Kind::Float, Device::Cpu));
+    /// let y = layer.forward_add(&x, &residual, true); // residual + layer.forward_t(&x, true)
+    /// assert_eq!(layer.forward_add(&x, &residual, false), &residual + &x);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Where [`f_forward_add`](Self::f_forward_add) returns an error.
+    #[track_caller]
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Tensor {
+        self.f_forward_add(x, residual, train).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`forward_add`](Self::forward_add) that returns its errors.
+    ///
+    /// # Shapes
+    ///
+    /// `x` as for [`f_forward_t`](Self::f_forward_t); `residual` has the same shape, or one that broadcasts with
+    /// it.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::TrueDropout;
+    ///
+    /// let layer = TrueDropout::elements(0.1)?;
+    /// let ones = |size: &[i64]| Tensor::ones(size, (Kind::Float, Device::Cpu));
+    /// assert!(layer.f_forward_add(&ones(&[4, 8]), &ones(&[4, 7]), true).is_err());
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`f_forward_t`](Self::f_forward_t), and libtorch's for a residual of another shape or device.
+    pub fn f_forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
+        self.noise.forward(x, Some(residual), train)
     }
 }
 
 impl<const RESCALE: bool> nn::ModuleT for DropoutLayer<RESCALE> {
+    #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
         self.f_forward_t(x, train).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
+/// As PyTorch prints a layer: `TrueDropout(p=0.5, elements)`.
 impl<const RESCALE: bool> fmt::Display for DropoutLayer<RESCALE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if RESCALE { "TrueDropout" } else { "Dropout" };
-        write!(f, "{name}(p={}, {})", self.noise.p.get(), self.noise.shape)
+        write!(f, "{name}(p={:?}, {})", self.p(), self.noise.shape)
+    }
+}
+
+/// What `Display` prints.
+impl<const RESCALE: bool> fmt::Debug for DropoutLayer<RESCALE> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

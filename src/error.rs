@@ -1,10 +1,12 @@
+//! Everything that can go wrong, each with the value that was wrong and what was expected.
+
 use tch::{Kind, TchError};
 
-/// Everything that can go wrong in this crate.
+/// What goes wrong in this crate.
 ///
 /// ```
 /// # use tch_dropout::{Error, TrueDropout};
-/// let error = TrueDropout::new(1.5).unwrap_err();
+/// let error = TrueDropout::elements(1.5).unwrap_err();
 /// assert!(matches!(error, Error::Probability(p) if p == 1.5));
 /// assert_eq!(error.to_string(), "p must be a probability in [0, 1], got 1.5");
 /// ```
@@ -12,7 +14,7 @@ use tch::{Kind, TchError};
 #[non_exhaustive]
 pub enum Error {
     /// A probability outside `[0, 1]`, or not a number.
-    #[error("p must be a probability in [0, 1], got {0}")]
+    #[error("p must be a probability in [0, 1], got {0:?}")]
     Probability(f64),
 
     /// The noise shape needs more dimensions than the input has.
@@ -20,7 +22,7 @@ pub enum Error {
     TooFewDimensions {
         /// The noise shape's name.
         noise: &'static str,
-        /// The fewest dimensions that it works with.
+        /// How many dimensions it needs.
         needed: usize,
         /// The input's shape.
         shape: Vec<i64>,
@@ -31,24 +33,24 @@ pub enum Error {
         "dimension {dimension} of the noise shape is out of range for an input of shape {shape:?}"
     )]
     DimensionOutOfRange {
-        /// The dimension as it was named.
+        /// The dimension as given.
         dimension: i64,
         /// The input's shape.
         shape: Vec<i64>,
     },
 
-    /// A dimension that is shared twice, perhaps once counted from each end.
+    /// A dimension shared twice, perhaps once counted from each end.
     #[error(
         "dimension {dimension} of the noise shape is named twice for an input of shape {shape:?}"
     )]
     DimensionNamedTwice {
-        /// The dimension as it was named the second time.
+        /// The dimension as given the second time.
         dimension: i64,
         /// The input's shape.
         shape: Vec<i64>,
     },
 
-    /// A mask that would not leave the input's shape as it is.
+    /// A mask that would change the input's shape.
     #[error("a mask of shape {mask:?} does not broadcast over an input of shape {input:?}")]
     MaskShape {
         /// The mask's shape.
@@ -57,48 +59,85 @@ pub enum Error {
         input: Vec<i64>,
     },
 
-    /// A kind of tensor that cannot be multiplied with a mask.
+    /// A kind of tensor that cannot be multiplied by a mask.
     #[error("dropout is not defined for tensors of kind {0:?}")]
     Kind(Kind),
 
-    /// A sparse tensor, or one in oneDNN's own format.
-    #[error("dropout is defined for strided tensors, not for sparse or oneDNN's ones")]
+    /// A sparse tensor (COO, CSR, CSC, BSR or BSC), or one in oneDNN's format.
+    #[error("dropout is defined for strided tensors only, got a sparse or a oneDNN tensor")]
     Layout,
 
-    /// A position given to a layer that follows libtorch's generator.
-    #[error("the layer has no stream to set to step {0}: give it a seed first")]
-    NoStream(u64),
-
-    /// A position beyond a stream's end.
+    /// A step past a stream's end.
     #[error("a stream's step must be below 2^48, got {0}")]
     Step(u64),
 
-    /// A number of passes or rows that is below 1.
+    /// Saved steps that belong to a different number of streams.
+    #[error("{expected} streams need {expected} steps, got {got}")]
+    Steps {
+        /// How many streams there are.
+        expected: usize,
+        /// How many steps were given.
+        got: usize,
+    },
+
+    /// More streams of one seed than it has layers.
+    #[error("one seed serves 65536 layers, and all of them are taken")]
+    Layers,
+
+    /// A layer with a stream in a model that is being traced in training.
+    #[error(
+        "a layer with a seed cannot be traced in training, since a trace has no step to count: \
+         trace it without a seed, or in evaluation"
+    )]
+    Traced,
+
+    /// What goes wrong in Monte Carlo dropout.
+    #[error(transparent)]
+    MonteCarlo(#[from] MonteCarloError),
+
+    /// An error of libtorch.
+    #[error(transparent)]
+    Torch(#[from] TchError),
+}
+
+/// What goes wrong in [`monte_carlo`](crate::monte_carlo), [`MonteCarlo`](crate::MonteCarlo), and in
+/// the layers of a model that they run.
+///
+/// ```
+/// # use tch_dropout::{Error, MonteCarlo, MonteCarloError};
+/// let error = MonteCarlo::new(0).unwrap_err();
+/// assert!(matches!(error, Error::MonteCarlo(MonteCarloError::Count { name: "passes", got: 0 })));
+/// assert_eq!(error.to_string(), "passes must be at least 1, got 0");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MonteCarloError {
+    /// A number of passes or rows below 1.
     #[error("{name} must be at least 1, got {got}")]
     Count {
         /// What is counted.
         name: &'static str,
-        /// The number as it was given.
+        /// The number as given.
         got: i64,
     },
 
     /// More passes folded into one batch than there are.
     #[error("fold must be at most {passes}, the number of passes, got {fold}")]
     Fold {
-        /// The passes to be folded.
+        /// How many passes were to be folded.
         fold: i64,
-        /// The passes that there are.
+        /// How many passes there are.
         passes: i64,
     },
 
-    /// An input of Monte Carlo dropout that has no rows, or no entries in them.
+    /// An input without rows, or with empty ones.
     #[error("Monte Carlo dropout needs at least one row that is not empty, got shape {0:?}")]
     NoRows(Vec<i64>),
 
-    /// An output of a model that is not a row of logits for each row of its input.
+    /// An output that has no logits for each row of the input.
     #[error(
-        "the model must return floating-point logits of shape [{rows}, K] with K >= 2, \
-         got {kind:?} of shape {shape:?}"
+        "the model must return floating-point logits of shape [{rows}, K, ...] with K >= 2, \
+         got {kind:?} of shape {shape:?} (for a regression, call regress)"
     )]
     Logits {
         /// The rows of the model's input.
@@ -109,38 +148,54 @@ pub enum Error {
         shape: Vec<i64>,
     },
 
-    /// A model in whose Monte Carlo passes no layer of this crate drew a mask.
+    /// An output that has no value for each row of the input.
     #[error(
-        "no dropout layer drew a mask, so the passes can only be the same: the model has none with \
-         p > 0, or has libtorch's, which `.train(true)` switches on"
+        "the model must return floating-point values of shape [{rows}, ...], \
+         got {kind:?} of shape {shape:?}"
     )]
-    NothingDrawn,
-
-    /// A layer's input that does not have the rows of all folded passes in dimension 0.
-    #[error(
-        "folded passes need a multiple of {rows} rows in dimension 0 of a layer's input, \
-         got shape {shape:?}"
-    )]
-    FoldedBatch {
-        /// The rows of all folded passes together.
+    Values {
+        /// The rows of the model's input.
         rows: i64,
-        /// The input's shape.
+        /// The output's kind.
+        kind: Kind,
+        /// The output's shape.
         shape: Vec<i64>,
     },
 
-    /// A mask of a weight within folded passes, which need one each.
+    /// A pass in which no layer of this crate drew a mask.
     #[error(
-        "a weight of shape {0:?} has one mask for all folded passes: use drop_connect, or fold 1"
+        "no dropout layer drew a mask, so all passes would be the same: the model has no layer with \
+         p > 0, its layers ran on another thread, or it uses libtorch's dropout, which \
+         `.train(true)` turns on"
     )]
-    FoldedWeight(Vec<i64>),
+    NothingDrawn,
+
+    /// A layer whose input does not hold the rows of all folded passes in dimension 0.
+    #[error(
+        "a layer's input of shape {single:?} in one pass has shape {folded:?} in {passes} folded \
+         passes, so dimension 0 is not the batch: use drop_connect to drop weights, or fold 1"
+    )]
+    NotFolded {
+        /// The input's shape in a pass by itself.
+        single: Vec<i64>,
+        /// Its shape in the folded passes.
+        folded: Vec<i64>,
+        /// How many passes were folded.
+        passes: i64,
+    },
+
+    /// A model that draws more or fewer masks in folded passes than in one.
+    #[error("the model drew {single} masks in one pass and {folded} in folded passes: use fold 1")]
+    Draws {
+        /// How many masks a pass by itself drew.
+        single: usize,
+        /// How many masks the folded passes drew, or at least that many.
+        folded: usize,
+    },
 
     /// Monte Carlo dropout in a model that is itself run in folded passes.
-    #[error("Monte Carlo dropout within folded passes is not possible: give the outer one fold 1")]
-    NestedFold,
-
-    /// An error of libtorch's own.
-    #[error(transparent)]
-    Torch(#[from] TchError),
+    #[error("Monte Carlo dropout cannot run inside folded passes: give the outer one fold 1")]
+    Nested,
 }
 
 /// A `Result` with this crate's [`Error`](enum@Error).

@@ -1,4 +1,4 @@
-//! Dropout for [`tch`]: noise shapes, a seed per layer, and fast masks on a CPU.
+//! Dropout for [`tch`]: any noise shape, a seed per layer, fast on a CPU.
 //!
 //! # The idea
 //!
@@ -10,107 +10,117 @@
 //! x * mask / (1 - p)               and rescale        (TrueDropout)
 //! ```
 //!
-//! Only the *noise shape* differs: which entries of `x` share a draw, and so are dropped together. For
-//! `x` of shape `[N, C, ...]`:
-//!
-//! | noise shape | mask | known elsewhere as |
-//! | --- | --- | --- |
-//! | [`Columns`](NoiseShape::Columns), the default | `[1, C, 1, ...]` | Keras `noise_shape=(1, C)` |
-//! | [`Elements`](NoiseShape::Elements) | `[N, C, ...]` | `torch.nn.Dropout`, [`Tensor::dropout`](tch::Tensor::dropout) |
-//! | [`Channels`](NoiseShape::Channels) | `[N, C, 1, ...]` | `torch.nn.Dropout1d`, `2d` and `3d`, SpatialDropout |
-//! | [`Samples`](NoiseShape::Samples) | `[N, 1, ...]` | stochastic depth, DropPath |
-//! | [`Shared`](NoiseShape::Shared) over dimensions | 1 in these | Flax `broadcast_dims`, variational dropout |
-//! | a weight's own: [`DropConnect`] | the weight's | DropConnect |
-//!
-//! **The default is not `torch.nn.Dropout`.** It drops a column for the whole batch, as the article does
-//! that this crate began with, "Dropout is drop-dead easy to implement". `torch.nn.Dropout` is
-//! `TrueDropout::new(p)?.noise_shape(NoiseShape::Elements)`.
+//! Only the *noise shape* differs: which elements of `x` share a draw, and so are dropped together. See
+//! [`NoiseShape`] for the table.
 //!
 //! # Quick start
 //!
 //! ```
 //! use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
-//! use tch_dropout::{NoiseShape, TrueDropout};
+//! use tch_dropout::TrueDropout;
 //!
 //! let vs = nn::VarStore::new(Device::Cpu);
 //! let model = nn::seq_t()
 //!     .add(nn::linear(vs.root() / "hidden", 784, 512, Default::default()))
-//!     .add(TrueDropout::new(0.5)?.noise_shape(NoiseShape::Elements))
+//!     .add(TrueDropout::elements(0.5)?)
 //!     .add(nn::linear(vs.root() / "output", 512, 10, Default::default()));
 //!
 //! let images = Tensor::rand([64, 784], (Kind::Float, Device::Cpu));
-//! let trained_on = model.forward_t(&images, true);
-//! let evaluated = model.forward_t(&images, false);
-//! # assert_eq!((trained_on.size(), evaluated.size()), (vec![64, 10], vec![64, 10]));
+//! let in_training = model.forward_t(&images, true);
+//! let in_evaluation = model.forward_t(&images, false);
+//! # assert_eq!((in_training.size(), in_evaluation.size()), (vec![64, 10], vec![64, 10]));
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
-//! libtorch is found as `tch` finds it: by `LIBTORCH`, or downloaded with the feature `download-libtorch`. The
-//! repository's build.md has the ways, and what a program needs to find it when it runs. If it has CUDA,
-//! importing this crate keeps the linker from dropping that.
+//! This crate finds libtorch as `tch` does: through `LIBTORCH`, or downloaded with the feature
+//! `download-libtorch`. The repository's build.md has all the ways, and tells what a program needs to find
+//! libtorch when it runs. If libtorch has CUDA, importing this crate keeps the linker from dropping it.
 //!
 //! # Which one do I want?
 //!
-//! - The usual dropout: [`TrueDropout`] with [`NoiseShape::Elements`]; for images between convolutions,
-//!   [`NoiseShape::Channels`]; around a residual branch, [`NoiseShape::Samples`].
+//! - The usual dropout, `torch.nn.Dropout`: [`TrueDropout::elements`](DropoutLayer::elements); between
+//!   convolutions, [`channels`](DropoutLayer::channels); around a residual branch,
+//!   [`samples`](DropoutLayer::samples); for sequences `[N, T, C]`, [`shared(p, &[1])`](DropoutLayer::shared).
+//! - One line in place of `x.dropout(p, train)`: [`dropout(&x, p, train)`](dropout()).
 //! - One mask for several forwards (a recurrent loop, a recomputed forward, two branches):
 //!   [`draw_mask`](DropoutLayer::draw_mask) once, then [`apply_mask`] each time.
 //! - How sure a trained model is: [`monte_carlo`] runs it many times with dropout on.
-//! - Weights dropped in place of activations: [`drop_connect`].
-//! - The article's layer, whose output is smaller in training than in evaluation: [`Dropout`].
-//! - In place of a closure, a struct of your own, PyTorch's, Keras', Flax', candle's or burn's:
-//!   [`coming_from`].
+//! - Weights dropped instead of activations: [`drop_connect`].
+//! - The article's layers, [`Dropout`] and [`TrueDropout`] over [`columns`](DropoutLayer::columns).
+//!   **`TrueDropout::new(p)` is the article's layer, and not `torch.nn.Dropout`:** it drops a column for the
+//!   whole batch.
+//! - What to write in place of PyTorch's, Keras's, Flax's, candle's or burn's: [`migration`].
+//!
+//! "The article" is "Dropout is drop-dead easy to implement", from which this crate started.
 //!
 //! # Seeds
 //!
-//! Without a seed [`tch::manual_seed`] decides all masks, whatever the number of threads. With
-//! [`seed`](DropoutLayer::seed) a layer has a [`Stream`] of its own, whose k-th mask is the same on every
-//! device, beside any other layers, and after a restart from a checkpoint
-//! ([`set_step`](DropoutLayer::set_step)).
+//! Without a seed, [`tch::manual_seed`] decides all masks, whatever the number of threads. A layer
+//! [with a seed](DropoutLayer::with_seed) has a [`Stream`] of its own, whose k-th mask is the same on every
+//! device, beside any other layers, and after a restart from a checkpoint. [`Streams`] gives every layer of a
+//! model its stream from one seed.
 //!
 //! # Speed
 //!
-//! On a CPU libtorch draws a 53-bit number for each element, one after the other. Here 16 bits decide an
+//! On a CPU, libtorch draws a 53-bit number for each element, one after the other. Here 16 bits decide an
 //! element, more only where they leave a doubt, and all of libtorch's threads draw at once, in vector
-//! registers. Where `x` needs no gradient, the product is written over the mask, so that nothing but the
-//! output is allocated. `cargo bench --bench speed` compares; README has a table. Some builds of libtorch
-//! have a faster path on Intel CPUs, through MKL; there is less to gain there. The columns' few draws are
-//! cheap anywhere.
+//! registers. Where `x` needs no gradient, the product is written over the mask, so that only the output is
+//! allocated. `cargo bench --bench speed` compares; README has a table. Some builds of libtorch have a faster
+//! path on Intel CPUs, through MKL, and there is less to gain there. Columns need few draws and are cheap
+//! anywhere.
 //!
-//! On a GPU a layer without a seed draws with libtorch's generator there, and [`TrueDropout`] over elements
-//! is libtorch's own fused kernel. One with a seed draws on the CPU and copies the mask, which is slower.
+//! On a GPU, a layer without a seed draws with libtorch's generator there, and [`TrueDropout`] over elements
+//! is libtorch's own fused kernel. A layer with a seed draws on the CPU and copies the mask, which is slower.
 //!
 //! # Limits
 //!
 //! - A process that forks after it has used layers must not use them in the child: libtorch's threads
 //!   don't survive a fork. Its own operations have the same limit.
-//! - A mask is made outside libtorch's graph. Trace a model
-//!   ([`CModule::create_by_tracing`](tch::CModule::create_by_tracing)) in evaluation.
+//! - A model that is traced in training ([`CModule::create_by_tracing`](tch::CModule::create_by_tracing))
+//!   draws anew in each call of the trace, by libtorch's generator. A layer with a seed returns an error
+//!   there. On Windows, trace in evaluation only.
 //! - In `f16` and `bf16` the scale `1 / (1 - p)` is rounded to that kind, as in
 //!   [`Tensor::dropout`](tch::Tensor::dropout): beyond `p = 1 - 1/65504` it is infinite in `f16`.
-#![warn(missing_docs)]
+#![deny(unsafe_code, reason = "it has rooms of its own, which say why")]
+#![warn(missing_docs, clippy::undocumented_unsafe_blocks)]
 
-mod ambient;
-pub mod coming_from;
-#[cfg(libtorch_cuda)]
-mod cuda;
+// The rooms, in the order of the imports: each file imports only from files further down.
+
+// Layers and functions, side by side.
 mod drop_connect;
 mod dropout;
-mod error;
+mod functional;
 mod mask;
-mod monte_carlo;
+pub mod migration;
+// What every layer holds, and the one way from an input to its product with a mask.
 mod noise;
+// An input times a mask that nobody stores.
+mod product;
+// Masks on the CPU: bits against a threshold, instruction sets, threads.
+mod cpu;
+// Many passes of a model, and what tells the layers that they run.
+mod monte_carlo;
+// Random numbers: Philox, the layout of its counter, a layer's stream.
+mod rng;
+// Leaves.
+mod error;
+mod kind;
+#[cfg(libtorch_cuda)]
+mod link_cuda;
 mod noise_shape;
-mod prediction;
 mod probability;
-mod random;
+mod trace;
 
-pub use drop_connect::{drop_connect, DropConnect, DropConnectConfig};
+pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
-pub use error::Error;
+pub use error::{Error, MonteCarloError};
+pub use functional::{dropout, f_dropout, f_feature_dropout, feature_dropout};
 pub use mask::{apply_mask, column_mask, element_mask};
-pub use monte_carlo::{monte_carlo, MonteCarlo};
+pub use monte_carlo::{MonteCarlo, Prediction, Regression, monte_carlo};
 pub use noise_shape::NoiseShape;
-pub use prediction::Prediction;
-pub use probability::Probability;
-pub use random::Stream;
+pub use rng::stream::Stream;
+pub use rng::streams::Streams;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,16 +1,16 @@
 //! Draw a mask, apply a mask: the article's maths as functions.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::noise::{Noise, Scaling};
-use crate::NoiseShape;
+use crate::kind::real_kind;
+use crate::noise::Noise;
+use crate::noise_shape::NoiseShape;
 
 /// Draws the article's mask: one number per column of dimension 1, `[1, C, 1, ...]` for an `x` of
 /// shape `[N, C, ...]`. A column is 0 with probability `p` and 1 otherwise.
 ///
-/// The mask is on `x`'s device and of its kind (the real kind of a complex one), and follows
-/// [`tch::manual_seed`].
+/// The mask has `x`'s device and kind (the real kind of a complex one), and follows [`tch::manual_seed`].
 ///
 /// ```
 /// use tch::Tensor;
@@ -27,7 +27,7 @@ use crate::NoiseShape;
 ///
 /// `p` outside `[0, 1]`; an `x` of fewer than two dimensions.
 pub fn column_mask(x: &Tensor, p: f64) -> Result<Tensor> {
-    Noise { shape: NoiseShape::Columns, ..Noise::new(p)? }.draw(x, Scaling::Unscaled)
+    Noise::new(p, NoiseShape::Columns, false)?.draw_mask(x, true)
 }
 
 /// Draws a mask with a number for each element of `x`: 0 with probability `p`, and 1 otherwise.
@@ -49,12 +49,12 @@ pub fn column_mask(x: &Tensor, p: f64) -> Result<Tensor> {
 ///
 /// `p` outside `[0, 1]`.
 pub fn element_mask(x: &Tensor, p: f64) -> Result<Tensor> {
-    Noise { shape: NoiseShape::Elements, ..Noise::new(p)? }.draw(x, Scaling::Unscaled)
+    Noise::new(p, NoiseShape::Elements, false)?.draw_mask(x, true)
 }
 
-/// Multiplies `x` with a mask, broadcast: the one pass over `x` that every layer makes.
+/// Multiplies `x` by a mask, broadcast.
 ///
-/// The mask may come from a function or a layer of this crate or be any tensor that broadcasts over
+/// The mask may come from a function or a layer of this crate, or be any tensor that broadcasts over
 /// `x` without changing its shape. If `x` is floating-point or complex, the result has `x`'s kind.
 ///
 /// ```
@@ -75,7 +75,7 @@ pub fn apply_mask(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     if !broadcasts_over(&mask.size(), &x.size()) {
         return Err(Error::MaskShape { mask: mask.size(), input: x.size() });
     }
-    match real(x.kind()) {
+    match real_kind(x.kind()) {
         Some(kind) if ![kind, x.kind()].contains(&mask.kind()) => {
             Ok(x.f_mul(&mask.f_to_kind(kind)?)?)
         }
@@ -83,19 +83,7 @@ pub fn apply_mask(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// The real kind of the floating-point and complex kinds.
-pub(crate) fn real(kind: Kind) -> Option<Kind> {
-    use Kind::*;
-    match kind {
-        Half | Float | Double | BFloat16 => Some(kind),
-        ComplexHalf => Some(Half),
-        ComplexFloat => Some(Float),
-        ComplexDouble => Some(Double),
-        _ => None,
-    }
-}
-
-/// Whether multiplying with the mask leaves the input's shape as it is.
+/// Whether multiplying by the mask leaves the input's shape as it is.
 fn broadcasts_over(mask: &[i64], input: &[i64]) -> bool {
     mask.len() <= input.len()
         && mask.iter().rev().zip(input.iter().rev()).all(|(&m, &x)| m == 1 || m == x)

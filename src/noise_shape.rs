@@ -1,11 +1,13 @@
+//! The dimensions along which one draw is shared.
+
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// Which entries of an input share one draw, and so are dropped or kept together.
+/// Which elements of an input share one draw, and so are dropped or kept together.
 ///
-/// A mask has the input's size in the dimensions that draw for themselves and size 1 in those that
-/// are shared; multiplying broadcasts it. For an input of shape `[N, C, ...]`:
+/// A mask has size 1 in the dimensions along which a draw is shared, and the input's size in the others;
+/// multiplying broadcasts it. For an input of shape `[N, C, ...]`:
 ///
 /// | noise shape | mask | known elsewhere as |
 /// | --- | --- | --- |
@@ -13,10 +15,12 @@ use crate::error::{Error, Result};
 /// | [`Elements`](Self::Elements) | `[N, C, ...]` | `torch.nn.Dropout`, [`Tensor::dropout`](tch::Tensor::dropout) |
 /// | [`Channels`](Self::Channels) | `[N, C, 1, ...]` | `torch.nn.Dropout1d`, `2d`, `3d`; [`Tensor::feature_dropout`](tch::Tensor::feature_dropout); SpatialDropout |
 /// | [`Samples`](Self::Samples) | `[N, 1, ...]` | stochastic depth, DropPath |
+/// | [`Batch`](Self::Batch) | `[1, 1, ...]` | `torchvision.ops.StochasticDepth(p, "batch")` |
 /// | [`Shared`](Self::Shared) | 1 in the named dimensions | Flax `broadcast_dims`; variational dropout |
+/// | a weight's own shape | the weight's | [`DropConnect`](crate::DropConnect) |
 ///
-/// `C` is dimension 1. On a sequence `[N, T, C]` columns and channels drop whole time steps; there
-/// `Shared(vec![0, 1])` drops features for the whole batch, and `Shared(vec![1])` for each sample.
+/// `C` is dimension 1. **On a sequence `[N, T, C]`, columns and channels drop whole time steps.** There,
+/// `Shared(vec![1])` drops features for each sample, and `Shared(vec![0, 1])` for the whole batch.
 ///
 /// ```
 /// # use tch_dropout::NoiseShape;
@@ -25,6 +29,7 @@ use crate::error::{Error, Result};
 /// assert_eq!(NoiseShape::Elements.resolve(&size)?, [32, 100, 256]);
 /// assert_eq!(NoiseShape::Channels.resolve(&size)?, [32, 100, 1]);
 /// assert_eq!(NoiseShape::Samples.resolve(&size)?, [32, 1, 1]);
+/// assert_eq!(NoiseShape::Batch.resolve(&size)?, [1, 1, 1]);
 /// // Variational dropout: one mask for all time steps of a sequence.
 /// assert_eq!(NoiseShape::Shared(vec![1]).resolve(&size)?, [32, 1, 256]);
 /// assert_eq!(NoiseShape::Shared(vec![-2]).resolve(&size)?, [32, 1, 256]);
@@ -37,12 +42,14 @@ pub enum NoiseShape {
     Columns,
     /// One draw per element: the usual dropout (Srivastava et al. 2014).
     Elements,
-    /// One draw per sample and channel, shared by the dimensions behind (Tompson et al. 2015).
+    /// One draw per sample and channel, shared by all later dimensions (Tompson et al. 2015).
     Channels,
     /// One draw per sample (Huang et al. 2016).
     Samples,
+    /// One draw per forward.
+    Batch,
     /// Shared over the dimensions named here; negative ones count from the end. Shared over the time
-    /// of `[N, T, C]`, this is variational dropout (Gal and Ghahramani 2016).
+    /// steps of `[N, T, C]`, this is variational dropout (Gal and Ghahramani 2016).
     Shared(Vec<i64>),
 }
 
@@ -61,7 +68,7 @@ impl NoiseShape {
     /// [`Error::TooFewDimensions`], [`Error::DimensionOutOfRange`] or
     /// [`Error::DimensionNamedTwice`], each naming `size`.
     pub fn resolve(&self, size: &[i64]) -> Result<Vec<i64>> {
-        let needed = self.fewest_dimensions();
+        let needed = self.min_rank();
         if size.len() < needed {
             return Err(Error::TooFewDimensions {
                 noise: self.name(),
@@ -78,8 +85,9 @@ impl NoiseShape {
             NoiseShape::Elements => {}
             NoiseShape::Channels => noise[2..].fill(1),
             NoiseShape::Samples => noise[1..].fill(1),
+            NoiseShape::Batch => noise.fill(1),
             NoiseShape::Shared(dimensions) => {
-                for dimension in distinct(dimensions, size)? {
+                for dimension in normalize_dims(dimensions, size)? {
                     noise[dimension] = 1;
                 }
             }
@@ -93,21 +101,22 @@ impl NoiseShape {
             NoiseShape::Elements => "elements",
             NoiseShape::Channels => "channels",
             NoiseShape::Samples => "samples",
+            NoiseShape::Batch => "batch",
             NoiseShape::Shared(_) => "shared",
         }
     }
 
-    fn fewest_dimensions(&self) -> usize {
+    fn min_rank(&self) -> usize {
         match self {
             NoiseShape::Columns | NoiseShape::Channels => 2,
             NoiseShape::Samples => 1,
-            NoiseShape::Elements | NoiseShape::Shared(_) => 0,
+            NoiseShape::Elements | NoiseShape::Batch | NoiseShape::Shared(_) => 0,
         }
     }
 }
 
-/// The named dimensions counted from the front, each in range and none twice.
-fn distinct(named: &[i64], size: &[i64]) -> Result<Vec<usize>> {
+/// The named dimensions, counted from the front: each in range, none twice.
+fn normalize_dims(named: &[i64], size: &[i64]) -> Result<Vec<usize>> {
     let rank = size.len() as i64;
     let mut seen = Vec::with_capacity(named.len());
     for &dimension in named {
@@ -123,7 +132,7 @@ fn distinct(named: &[i64], size: &[i64]) -> Result<Vec<usize>> {
     Ok(seen)
 }
 
-/// As it stands in a layer's `Display`: `columns`, or `shared over [1]`.
+/// As a layer prints it: `columns`, or `shared over [1]`.
 impl fmt::Display for NoiseShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;

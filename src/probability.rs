@@ -1,68 +1,67 @@
+//! A probability that has been checked.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::error::{Error, Result};
 
-/// A probability of dropping an entry, checked once so that no layer has to ask again.
-///
-/// ```
-/// # use tch_dropout::Probability;
-/// let p = Probability::new(0.2)?;
-/// assert_eq!(p.get(), 0.2);
-/// assert_eq!(p.scale(), 1.25);
-/// assert!(Probability::new(f64::NAN).is_err());
-/// # Ok::<(), tch_dropout::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub struct Probability(f64);
+/// A probability of dropping an element, checked once so that nobody has to ask again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Probability(f64);
 
 impl Probability {
-    /// Checks that `p` is in `[0, 1]`.
-    ///
-    /// ```
-    /// # use tch_dropout::Probability;
-    /// let error = Probability::new(1.5).unwrap_err().to_string();
-    /// assert_eq!(error, "p must be a probability in [0, 1], got 1.5");
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Probability`] if it is not, or is not a number.
-    pub fn new(p: f64) -> Result<Self> {
-        if (0.0..=1.0).contains(&p) {
-            Ok(Probability(p))
-        } else {
-            Err(Error::Probability(p))
-        }
+    pub(crate) const ZERO: Probability = Probability(0.0);
+
+    pub(crate) fn new(p: f64) -> Result<Self> {
+        if (0.0..=1.0).contains(&p) { Ok(Probability(p)) } else { Err(Error::Probability(p)) }
     }
 
-    /// The probability itself.
-    ///
-    /// ```
-    /// # use tch_dropout::Probability;
-    /// assert_eq!(Probability::new(0.2)?.get(), 0.2);
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    pub fn get(self) -> f64 {
+    pub(crate) fn get(self) -> f64 {
         self.0
     }
 
-    /// `1 / (1 - p)`: what inverted dropout multiplies the kept entries with, so that the mean stays
-    /// as it was. Infinite for `p = 1`, where nothing is kept.
-    ///
-    /// ```
-    /// # use tch_dropout::Probability;
-    /// assert_eq!(Probability::new(0.75)?.scale(), 4.0);
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    pub fn scale(self) -> f64 {
-        1.0 / (1.0 - self.0)
+    pub(crate) fn is_zero(self) -> bool {
+        self.0 == 0.0
     }
 
-    /// `p` in units of 2⁻⁶⁴: an entry is dropped if its 64 random bits are below this number.
+    /// What inverted dropout multiplies kept elements by, so that the mean stays: `1 / (1 - p)`.
     ///
-    /// Exact for `p` of 2⁻¹² and above; closer than 2⁻⁶⁴ below. `None` stands for `p = 1`, which
-    /// would need a 65th bit.
+    /// 0 for `p = 1`: nothing is kept there, and 0 times infinity would be NaN.
+    pub(crate) fn scale(self) -> f64 {
+        if self.0 == 1.0 { 0.0 } else { 1.0 / (1.0 - self.0) }
+    }
+
+    /// `p` in units of 2⁻⁶⁴: an element is dropped if its 64 random bits are below this number.
+    ///
+    /// Exact from `p = 2⁻¹²` on, and within 2⁻⁶⁵ below that. `None` stands for `p = 1`, which needs a
+    /// 65th bit.
     pub(crate) fn threshold(self) -> Option<u64> {
         const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
         (self.0 < 1.0).then(|| (self.0 * TWO_TO_64).round() as u64)
+    }
+}
+
+/// A probability that a schedule may change while other threads read it.
+#[derive(Debug)]
+pub(crate) struct AtomicProbability(AtomicU64);
+
+impl AtomicProbability {
+    pub(crate) fn new(p: Probability) -> Self {
+        AtomicProbability(AtomicU64::new(p.0.to_bits()))
+    }
+
+    /// Relaxed order is enough: `p` guards no other memory.
+    pub(crate) fn load(&self) -> Probability {
+        Probability(f64::from_bits(self.0.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn store(&self, p: Probability) {
+        self.0.store(p.0.to_bits(), Ordering::Relaxed);
+    }
+}
+
+impl Clone for AtomicProbability {
+    fn clone(&self) -> Self {
+        AtomicProbability::new(self.load())
     }
 }
 
@@ -72,9 +71,15 @@ mod tests {
 
     #[test]
     fn everything_outside_the_unit_interval_is_refused() {
-        for p in [-1e-300, 1.0 + f64::EPSILON, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for (p, text) in [
+            (-1e-300, "-1e-300"),
+            (1.0 + f64::EPSILON, "1.0000000000000002"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
             let error = Probability::new(p).unwrap_err().to_string();
-            assert_eq!(error, format!("p must be a probability in [0, 1], got {p}"));
+            assert_eq!(error, format!("p must be a probability in [0, 1], got {text}"));
         }
         for p in [0.0, -0.0, f64::from_bits(1), 0.5, 1.0 - f64::EPSILON, 1.0] {
             assert_eq!(Probability::new(p).unwrap().get(), p);

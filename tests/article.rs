@@ -5,7 +5,7 @@ mod common;
 use common::{device, example, float, kept, stdout};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
-use tch_dropout::{apply_mask, column_mask, element_mask, Dropout, TrueDropout};
+use tch_dropout::{Dropout, TrueDropout, apply_mask, column_mask, element_mask};
 
 /// The article's 2×3 matrix of integers.
 fn matrix() -> Tensor {

@@ -5,7 +5,7 @@ mod common;
 use common::{assert_binomial, assert_same_bits, kept};
 use tch::nn::{self, ModuleT};
 use tch::{Cuda, Device, Kind, Tensor};
-use tch_dropout::{drop_connect, Dropout, NoiseShape, TrueDropout};
+use tch_dropout::{Dropout, NoiseShape, TrueDropout, drop_connect};
 
 const SHAPES: [NoiseShape; 4] =
     [NoiseShape::Columns, NoiseShape::Elements, NoiseShape::Channels, NoiseShape::Samples];
@@ -26,7 +26,8 @@ fn a_seed_gives_the_mask_that_it_gives_on_a_cpu() {
     for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16] {
         for shape in SHAPES {
             let x = Tensor::ones([64, 48, 5], (kind, Device::Cpu));
-            let layer = || TrueDropout::new(0.3).unwrap().noise_shape(shape.clone()).seed(7);
+            let layer =
+                || TrueDropout::new(0.3).unwrap().with_noise_shape(shape.clone()).with_seed(7);
             let y = layer().forward_t(&x.to_device(gpu), true);
             assert_eq!((y.device(), y.kind()), (gpu, kind));
             assert_same_bits(&y.to_device(Device::Cpu), &layer().forward_t(&x, true));
@@ -40,8 +41,8 @@ fn without_a_seed_the_gpu_draws() {
     for p in [0.1, 0.5, 0.9] {
         for shape in SHAPES {
             let x = Tensor::ones([1000, 1000], (Kind::Float, gpu));
-            let layer = TrueDropout::new(p).unwrap().noise_shape(shape);
-            let mask = layer.draw_mask(&x).unwrap();
+            let layer = TrueDropout::new(p).unwrap().with_noise_shape(shape);
+            let mask = layer.draw_mask(&x, true).unwrap();
             assert_eq!(mask.device(), gpu);
             assert_binomial(kept(&mask), mask.numel() as f64, 1.0 - p);
             assert!((mask.max().double_value(&[]) - 1.0 / (1.0 - p)).abs() < 1e-5);
@@ -55,7 +56,7 @@ fn manual_seed_decides_on_a_gpu_too() {
     let x = Tensor::ones([100, 100], (Kind::Float, gpu));
     let draw = || {
         Cuda::manual_seed_all(3);
-        Dropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).forward_t(&x, true)
+        Dropout::elements(0.5).unwrap().forward_t(&x, true)
     };
     assert_eq!(draw(), draw());
 }
@@ -75,17 +76,17 @@ fn edges_on_a_gpu() {
 fn gradients_on_a_gpu() {
     let Some(gpu) = gpu() else { return };
     let x = Tensor::randn([8, 9], (Kind::Float, gpu)).set_requires_grad(true);
-    let layer = TrueDropout::new(0.5).unwrap().seed(1);
+    let layer = TrueDropout::new(0.5).unwrap().with_seed(1);
     layer.forward_t(&x, true).sum(Kind::Float).backward();
-    layer.set_step(0).unwrap();
-    assert_same_bits(&x.grad(), &layer.draw_mask(&x).unwrap().expand_as(&x));
+    layer.stream().unwrap().set_step(0).unwrap();
+    assert_same_bits(&x.grad(), &layer.draw_mask(&x, true).unwrap().expand_as(&x));
 }
 
 #[test]
 fn drop_connect_on_a_gpu() {
     let Some(gpu) = gpu() else { return };
     let vs = nn::VarStore::new(gpu);
-    let layer = drop_connect(vs.root(), 8, 4, Default::default()).unwrap().seed(1);
+    let layer = drop_connect(vs.root(), 8, 4, Default::default()).unwrap().with_seed(1);
     let y = layer.forward_t(&Tensor::ones([16, 8], (Kind::Float, gpu)), true);
     assert_eq!((y.device(), y.size()), (gpu, vec![16, 4]));
 }

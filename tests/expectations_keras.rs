@@ -27,30 +27,26 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, device, float, kept, nonzero};
-use tch::nn::{self, ModuleT};
+use common::{assert_binomial, assert_same_bits, device, elements, float, kept, nonzero};
 use tch::Tensor;
-use tch_dropout::{apply_mask, Error, NoiseShape, TrueDropout};
-
-fn elements(rate: f64) -> TrueDropout {
-    TrueDropout::new(rate).unwrap().noise_shape(NoiseShape::Elements)
-}
+use tch::nn::{self, ModuleT};
+use tch_dropout::{Error, NoiseShape, Stream, TrueDropout, apply_mask};
 
 fn shared(rate: f64, dimensions: &[i64]) -> TrueDropout {
-    TrueDropout::new(rate).unwrap().noise_shape(NoiseShape::Shared(dimensions.to_vec()))
+    TrueDropout::new(rate).unwrap().with_noise_shape(NoiseShape::Shared(dimensions.to_vec()))
 }
 
 #[test]
 fn a_layer_is_no_part_of_a_var_store() {
     let vs = nn::VarStore::new(device());
-    let model = nn::seq_t().add(elements(0.2).seed(1));
+    let model = nn::seq_t().add(elements(0.2).with_seed(1));
     assert_eq!(model.forward_t(&nonzero(&[2, 3]), true).size(), [2, 3]);
     assert!(vs.is_empty());
 }
 
 #[test]
 fn ones_become_0_or_2() {
-    let y = elements(0.5).seed(1337).forward_t(&Tensor::ones([20, 500], float()), true);
+    let y = elements(0.5).with_seed(1337).forward_t(&Tensor::ones([20, 500], float()), true);
     assert_eq!(kept(&y.eq(2)), kept(&y));
     assert_binomial(kept(&y), 10_000.0, 0.5);
 }
@@ -85,9 +81,9 @@ fn noise_shapes_are_read_as_keras_reads_them() {
         (NoiseShape::Columns, &[20, 5], &[1, 5]),
         (NoiseShape::Shared(vec![]), &[2, 3, 5, 7], &[2, 3, 5, 7]),
     ] {
-        let layer = TrueDropout::new(0.3).unwrap().noise_shape(shape);
+        let layer = TrueDropout::new(0.3).unwrap().with_noise_shape(shape);
         let x = nonzero(size);
-        assert_eq!(layer.draw_mask(&x).unwrap().size(), keras);
+        assert_eq!(layer.draw_mask(&x, true).unwrap().size(), keras);
         assert_eq!(layer.forward_t(&x, true).size(), size);
     }
 }
@@ -106,7 +102,7 @@ fn spatial_dropout_drops_maps_channels_first_or_last() {
     for space in [&[3][..], &[3, 3], &[3, 3, 3]] {
         let size = [&[10, 100], space].concat();
         let rank = size.len() as i64;
-        let first = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Channels);
+        let first = TrueDropout::channels(0.5).unwrap();
         let last = shared(0.5, &(1..rank - 1).collect::<Vec<_>>());
         let ones = Tensor::ones(&size, float());
         let outputs = [
@@ -127,8 +123,8 @@ fn spatial_dropout_drops_maps_channels_first_or_last() {
 #[test]
 fn rate_0_is_the_identity_and_a_kept_entry_grows() {
     let x = Tensor::ones([3, 5], float());
-    assert_same_bits(&elements(0.0).seed(0).forward_t(&x, true), &x);
-    let y = elements(0.8).seed(0).forward_t(&Tensor::ones([300, 500], float()), true);
+    assert_same_bits(&elements(0.0).with_seed(0).forward_t(&x, true), &x);
+    let y = elements(0.8).with_seed(0).forward_t(&Tensor::ones([300, 500], float()), true);
     assert!((y.max().double_value(&[]) - 5.0).abs() < 1e-5);
     assert_binomial(kept(&y), 150_000.0, 0.2);
 }
@@ -137,10 +133,16 @@ fn rate_0_is_the_identity_and_a_kept_entry_grows() {
 #[test]
 fn a_seed_counts_its_draws_and_each_differs() {
     let x = Tensor::ones([10, 40], float());
-    let (first, second) = (elements(0.5).seed(1), elements(0.5).seed(10));
-    assert_eq!((first.step(), second.step()), (Some(0), Some(0)));
+    let (first, second) = (elements(0.5).with_seed(1), elements(0.5).with_seed(10));
+    assert_eq!(
+        (first.stream().map(Stream::step), second.stream().map(Stream::step)),
+        (Some(0), Some(0))
+    );
     let (a, b) = (first.forward_t(&x, true), second.forward_t(&x, true));
-    assert_eq!((first.step(), second.step()), (Some(1), Some(1)));
+    assert_eq!(
+        (first.stream().map(Stream::step), second.stream().map(Stream::step)),
+        (Some(1), Some(1))
+    );
     assert_ne!(a, b);
     assert_ne!(first.forward_t(&x, true), a);
 }
@@ -148,27 +150,27 @@ fn a_seed_counts_its_draws_and_each_differs() {
 #[test]
 fn a_restored_layer_goes_on_where_it_was_saved() {
     let x = Tensor::ones([10, 40], float());
-    let layer = elements(0.5).seed(42);
+    let layer = elements(0.5).with_seed(42);
     let _before = [layer.forward_t(&x, true), layer.forward_t(&x, true)];
-    let saved = layer.step().unwrap();
-    let restored = elements(0.5).seed(42);
-    restored.set_step(saved).unwrap();
+    let saved = layer.stream().map(Stream::step).unwrap();
+    let restored = elements(0.5).with_seed(42);
+    restored.stream().unwrap().set_step(saved).unwrap();
     for _ in 0..3 {
         assert_same_bits(&restored.forward_t(&x, true), &layer.forward_t(&x, true));
     }
-    assert_eq!(restored.step(), layer.step());
+    assert_eq!(restored.stream().map(Stream::step), layer.stream().map(Stream::step));
 }
 
 /// A recurrent cell draws its mask once a sequence: dropout shared over time.
 #[test]
 fn one_mask_serves_all_time_steps() {
     let sequence = nonzero(&[3, 6, 4]);
-    let expected = shared(0.5, &[1]).seed(1337).forward_t(&sequence, true);
-    let cell = elements(0.5).seed(1337);
-    let mask = cell.draw_mask(&sequence.select(1, 0)).unwrap();
+    let expected = shared(0.5, &[1]).with_seed(1337).forward_t(&sequence, true);
+    let cell = elements(0.5).with_seed(1337);
+    let mask = cell.draw_mask(&sequence.select(1, 0), true).unwrap();
     for t in 0..6 {
         let dropped = apply_mask(&sequence.select(1, t), &mask).unwrap();
         assert_same_bits(&dropped, &expected.select(1, t));
     }
-    assert_eq!(cell.step(), Some(1));
+    assert_eq!(cell.stream().map(Stream::step), Some(1));
 }

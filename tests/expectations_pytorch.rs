@@ -1,7 +1,7 @@
 //! What PyTorch's `test/nn/test_dropout.py` expects of dropout, asked of ours. Its `nn.Dropout` is
 //! `NoiseShape::Elements` here, and its `Dropout1d`, `2d` and `3d` are `NoiseShape::Channels`.
 //!
-//! Where PyTorch lets a mean be off by a constant, the kept entries are counted here, and the bound is the
+//! Where PyTorch lets a mean be off by a constant, the kept elements are counted here, and the bound is the
 //! binomial distribution's.
 //!
 //! | theirs | ours, or why not |
@@ -22,18 +22,14 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, device, float, kept, nonzero};
+use common::{assert_binomial, assert_same_bits, device, elements, float, kept, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
-use tch_dropout::{column_mask, drop_connect, element_mask};
 use tch_dropout::{DropConnectConfig, Dropout, Error, NoiseShape, TrueDropout};
-
-fn elements(p: f64) -> TrueDropout {
-    TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
-}
+use tch_dropout::{column_mask, drop_connect, element_mask};
 
 fn channels(p: f64) -> TrueDropout {
-    TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Channels)
+    TrueDropout::channels(p).unwrap()
 }
 
 fn channels_last(x: &Tensor) -> Tensor {
@@ -42,11 +38,7 @@ fn channels_last(x: &Tensor) -> Tensor {
 
 /// `x`, contiguous and, where it is a batch of images, with its channels last.
 fn memory_formats(x: Tensor) -> Vec<Tensor> {
-    if x.dim() == 4 {
-        vec![channels_last(&x), x]
-    } else {
-        vec![x]
-    }
+    if x.dim() == 4 { vec![channels_last(&x), x] } else { vec![x] }
 }
 
 /// `tch` crashes where nothing is recorded.
@@ -73,7 +65,7 @@ fn the_mean_and_the_memory_format_stay() {
                 for x in [leaf.shallow_clone(), &leaf + 0] {
                     let y = layer.forward_t(&x, true);
                     assert_eq!((y.kind(), y.stride()), (kind, data.stride()));
-                    assert_eq!(kept(&y.eq(1)), kept(&y), "a kept entry is 1");
+                    assert_eq!(kept(&y.eq(1)), kept(&y), "a kept element is 1");
                     assert_binomial(kept(&y) / together as f64, groups, 1.0 - P);
 
                     // The incoming gradient is the data, so the leaf's is what the output was.
@@ -94,7 +86,7 @@ fn layers_print_themselves() {
     assert!(format!("{:?}", elements(0.2)).contains("0.2"));
 }
 
-/// At 1e-10 an entry is drawn and next to never dropped: once in 80 million runs of this test.
+/// At 1e-10 an element is drawn and next to never dropped: once in 80 million runs of this test.
 #[test]
 fn next_to_nothing_dropped_changes_no_value() {
     for layer in [elements, channels] {
@@ -125,7 +117,7 @@ fn inverse(order: [i64; 4]) -> [i64; 4] {
 fn permuted_and_shifted_inputs_keep_their_order_in_memory() {
     let ones = Tensor::ones([2, 3, 4, 5], float());
     for p in [1e-10, 0.3, 0.5, 0.7] {
-        let (mut kept_entries, mut entries) = (0.0, 0.0);
+        let (mut kept_elements, mut all) = (0.0, 0.0);
         for order in orders() {
             let permuted = ones.permute(order).contiguous().permute(inverse(order));
             for (samples, rows) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
@@ -134,11 +126,11 @@ fn permuted_and_shifted_inputs_keep_their_order_in_memory() {
                 assert!(y.permute(order).is_contiguous(), "{order:?}: {:?}", y.stride());
                 let scaled = y.ne(0).to_kind(Kind::Float) / (1.0 - p);
                 assert!(y.allclose(&scaled, 1e-6, 0.0, false), "{y}");
-                kept_entries += kept(&y);
-                entries += y.numel() as f64;
+                kept_elements += kept(&y);
+                all += y.numel() as f64;
             }
         }
-        assert_binomial(kept_entries, entries, 1.0 - p);
+        assert_binomial(kept_elements, all, 1.0 - p);
     }
 }
 
@@ -159,9 +151,9 @@ fn without_a_batch_the_channels_are_named_by_what_they_share() {
     for size in [&[50, 2][..], &[50, 2, 2], &[50, 2, 2, 2]] {
         let x = nonzero(size);
         let behind = (1..size.len() as i64).collect();
-        let no_batch = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Shared(behind));
-        let expected = channels(0.5).seed(1).forward_t(&x.unsqueeze(0), true).squeeze_dim(0);
-        assert_same_bits(&no_batch.seed(1).forward_t(&x, true), &expected);
+        let no_batch = TrueDropout::new(0.5).unwrap().with_noise_shape(NoiseShape::Shared(behind));
+        let expected = channels(0.5).with_seed(1).forward_t(&x.unsqueeze(0), true).squeeze_dim(0);
+        assert_same_bits(&no_batch.with_seed(1).forward_t(&x, true), &expected);
     }
 }
 

@@ -19,14 +19,10 @@
 
 mod common;
 
-use common::{alone, assert_binomial, assert_same_bits, device, float, kept, nonzero};
+use common::{alone, assert_binomial, assert_same_bits, device, elements, float, kept, nonzero};
 use tch::nn::ModuleT;
 use tch::{CModule, Kind, Tensor};
-use tch_dropout::{NoiseShape, TrueDropout};
-
-fn elements(p: f64) -> TrueDropout {
-    TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
-}
+use tch_dropout::Stream;
 
 /// `tch` crashes where nothing is recorded.
 fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
@@ -40,7 +36,7 @@ fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
 fn a_recomputed_forward_gives_the_same_gradient() {
     let _alone = alone();
     let data = nonzero(&[20_000]);
-    let phases = || (elements(0.5).seed(1), elements(0.5).seed(2));
+    let phases = || (elements(0.5).with_seed(1), elements(0.5).with_seed(2));
     let expected = {
         let (first, second) = phases();
         let x = data.detach().set_requires_grad(true);
@@ -51,11 +47,11 @@ fn a_recomputed_forward_gives_the_same_gradient() {
     let (first, second) = phases();
     let x = data.detach().set_requires_grad(true);
     let between = first.forward_t(&x, true);
-    let step = second.step().unwrap();
+    let step = second.stream().map(Stream::step).unwrap();
     let y = tch::no_grad(|| second.forward_t(&between, true));
 
     let checkpoint = between.detach().set_requires_grad(true);
-    second.set_step(step).unwrap();
+    second.stream().unwrap().set_step(step).unwrap();
     let recomputed = second.forward_t(&checkpoint, true);
     assert_same_bits(&recomputed.detach(), &y);
     recomputed.sin().sum(Kind::Float).backward();
@@ -103,7 +99,8 @@ fn first_and_second_derivatives_agree_with_differences() {
     let options = (Kind::Double, device());
     for size in [&[][..], &[5], &[5, 5]] {
         for (p, train) in [(0.0, true), (0.5, true), (1.0, true), (0.5, false)] {
-            let loss = |x: &Tensor| elements(p).seed(3).forward_t(x, train).sin().sum(Kind::Double);
+            let loss =
+                |x: &Tensor| elements(p).with_seed(3).forward_t(x, train).sin().sum(Kind::Double);
             let leaf_and_gradient = |x: &Tensor| {
                 let x = x.detach().set_requires_grad(true);
                 let gradient = gradient(&loss(&x), &x);

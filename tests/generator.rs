@@ -3,17 +3,13 @@
 
 mod common;
 
-use common::{alone, assert_same_bits};
+use common::{alone, assert_same_bits, elements};
 use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{NoiseShape, TrueDropout};
 
 /// Whatever device the other tests are on.
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
-
-fn elements(p: f64) -> TrueDropout {
-    TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
-}
 
 /// What libtorch draws next, after `before` from a fixed seed.
 fn next_after(before: impl FnOnce()) -> Tensor {
@@ -27,7 +23,7 @@ fn manual_seed_decides_layers_without_a_stream() {
     let _alone = alone();
     let x = Tensor::ones([64, 64], FLOAT);
     for shape in [NoiseShape::Columns, NoiseShape::Elements, NoiseShape::Samples] {
-        let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape);
+        let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape);
         let draw = |seed| {
             tch::manual_seed(seed);
             [layer.forward_t(&x, true), layer.forward_t(&x, true)]
@@ -54,7 +50,10 @@ fn streams_evaluation_and_silence_take_none() {
     let _alone = alone();
     let x = Tensor::ones([4, 3], FLOAT);
     let untouched = next_after(|| ());
-    assert_same_bits(&next_after(|| drop(elements(0.5).seed(1).forward_t(&x, true))), &untouched);
+    assert_same_bits(
+        &next_after(|| drop(elements(0.5).with_seed(1).forward_t(&x, true))),
+        &untouched,
+    );
     assert_same_bits(&next_after(|| drop(elements(0.5).forward_t(&x, false))), &untouched);
     assert_same_bits(&next_after(|| drop(elements(0.0).forward_t(&x, true))), &untouched);
     let empty = Tensor::zeros([0, 3], FLOAT);
@@ -73,7 +72,7 @@ fn one_thread_and_many_give_the_same_bits() {
                 let draw = |threads| {
                     tch::set_num_threads(threads);
                     tch::manual_seed(1);
-                    (elements(p).forward_t(&x, true), elements(p).seed(1).forward_t(&x, true))
+                    (elements(p).forward_t(&x, true), elements(p).with_seed(1).forward_t(&x, true))
                 };
                 let expected = draw(1);
                 for threads in [2, 3, 8] {
@@ -98,5 +97,5 @@ fn no_draw_of_libtorchs_gives_the_masks_of_a_seed() {
     let key = key.int64_value(&[]) as u64;
     tch::manual_seed(5);
     let unseeded = elements(0.5).forward_t(&x, true);
-    assert_ne!(unseeded, elements(0.5).seed(key).forward_t(&x, true));
+    assert_ne!(unseeded, elements(0.5).with_seed(key).forward_t(&x, true));
 }

@@ -5,7 +5,7 @@ mod common;
 use common::{assert_same_bits, device, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
-use tch_dropout::{drop_connect, DropConnectConfig, Dropout, NoiseShape, TrueDropout};
+use tch_dropout::{DropConnectConfig, Dropout, NoiseShape, TrueDropout, drop_connect};
 
 fn leaf(size: &[i64], kind: Kind) -> Tensor {
     Tensor::randn(size, (kind, device())).set_requires_grad(true)
@@ -21,18 +21,18 @@ fn the_gradient_is_the_mask_and_its_scale() {
         NoiseShape::Shared(vec![-1]),
     ] {
         let x = leaf(&[8, 9, 10], Kind::Float);
-        let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone()).seed(1);
+        let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape.clone()).with_seed(1);
         layer.forward_t(&x, true).sum(Kind::Float).backward();
-        layer.set_step(0).unwrap();
-        let mask = layer.draw_mask(&x).unwrap();
+        layer.stream().unwrap().set_step(0).unwrap();
+        let mask = layer.draw_mask(&x, true).unwrap();
         assert_eq!(mask.size(), shape.resolve(&x.size()).unwrap());
         assert_same_bits(&x.grad(), &mask.expand_as(&x));
 
         let x = leaf(&[8, 9, 10], Kind::Float);
         Dropout::new(0.5)
             .unwrap()
-            .seed(1)
-            .noise_shape(shape)
+            .with_seed(1)
+            .with_noise_shape(shape)
             .forward_t(&x, true)
             .sum(Kind::Float)
             .backward();
@@ -43,8 +43,8 @@ fn the_gradient_is_the_mask_and_its_scale() {
 #[test]
 fn double_backward_works() {
     let x = leaf(&[4, 5], Kind::Double);
-    let layer = TrueDropout::new(0.5).unwrap().seed(1);
-    let mask = TrueDropout::new(0.5).unwrap().seed(1).draw_mask(&x).unwrap();
+    let layer = TrueDropout::new(0.5).unwrap().with_seed(1);
+    let mask = TrueDropout::new(0.5).unwrap().with_seed(1).draw_mask(&x, true).unwrap();
     let cubed = layer.forward_t(&x, true).pow_tensor_scalar(3).sum(Kind::Double);
     let first = Tensor::run_backward(&[&cubed], &[&x], true, true).remove(0);
     let second = Tensor::run_backward(&[first.sum(Kind::Double)], &[&x], false, false).remove(0);
@@ -56,7 +56,7 @@ fn double_backward_works() {
 #[test]
 fn the_gradient_agrees_with_differences() {
     let forward = |x: &Tensor| {
-        let layer = TrueDropout::new(0.4).unwrap().noise_shape(NoiseShape::Elements).seed(3);
+        let layer = TrueDropout::elements(0.4).unwrap().with_seed(3);
         layer.forward_t(x, true).sin().sum(Kind::Double)
     };
     let x = leaf(&[3, 4], Kind::Double);
@@ -82,7 +82,7 @@ fn leaves_and_non_leaves_and_tensors_without_gradient() {
     layer.forward_t(&inner, true).sum(Kind::Float).backward();
     assert!(x.grad().defined());
     assert!(!layer.forward_t(&x.detach(), true).requires_grad());
-    assert!(!layer.draw_mask(&x).unwrap().requires_grad());
+    assert!(!layer.draw_mask(&x, true).unwrap().requires_grad());
     let _no_grad = tch::no_grad_guard();
     assert!(!layer.forward_t(&x, true).requires_grad());
 }
@@ -99,11 +99,11 @@ fn the_input_is_not_touched() {
 fn a_dropped_weight_has_no_gradient_and_the_bias_has_its_own() {
     let vs = nn::VarStore::new(device());
     let config = DropConnectConfig { p: 0.5, ..Default::default() };
-    let layer = drop_connect(vs.root(), 8, 4, config).unwrap().seed(1);
+    let layer = drop_connect(vs.root(), 8, 4, config).unwrap().with_seed(1);
     let x = Tensor::ones([16, 8], common::float());
     layer.forward_t(&x, true).sum(Kind::Float).backward();
-    let expected = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).seed(1);
-    let mask = expected.draw_mask(&layer.linear.ws).unwrap();
+    let expected = TrueDropout::elements(0.5).unwrap().with_seed(1);
+    let mask = expected.draw_mask(&layer.linear.ws, true).unwrap();
     assert_same_bits(&layer.linear.ws.grad(), &(mask * 16));
     let bias = layer.linear.bs.as_ref().unwrap();
     assert_eq!(bias.grad(), Tensor::full([4], 16.0, common::float()));

@@ -5,7 +5,7 @@ mod common;
 use common::{assert_same_bits, device, float, nonzero};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
-use tch_dropout::{apply_mask, Dropout, Error, NoiseShape, TrueDropout};
+use tch_dropout::{Dropout, Error, NoiseShape, Stream, TrueDropout, apply_mask};
 
 const SHAPES: [NoiseShape; 4] =
     [NoiseShape::Columns, NoiseShape::Elements, NoiseShape::Channels, NoiseShape::Samples];
@@ -19,10 +19,10 @@ fn from_two_dimensions_to_five() {
     for size in [&[6, 5][..], &[6, 5, 4], &[6, 5, 4, 3], &[6, 5, 4, 3, 2]] {
         let x = nonzero(size);
         for shape in SHAPES {
-            let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape).seed(1);
+            let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape).with_seed(1);
             let y = layer.forward_t(&x, true);
-            layer.set_step(0).unwrap();
-            assert_same_bits(&y, &(&x * layer.draw_mask(&x).unwrap()));
+            layer.stream().unwrap().set_step(0).unwrap();
+            assert_same_bits(&y, &(&x * layer.draw_mask(&x, true).unwrap()));
             assert_eq!(with_strides(&y), with_strides(&x));
         }
     }
@@ -32,7 +32,7 @@ fn from_two_dimensions_to_five() {
 fn every_float_kind_keeps_its_kind_and_has_the_same_mask() {
     let x = nonzero(&[40, 30]);
     for shape in SHAPES {
-        let layer = || TrueDropout::new(0.5).unwrap().noise_shape(shape.clone()).seed(1);
+        let layer = || TrueDropout::new(0.5).unwrap().with_noise_shape(shape.clone()).with_seed(1);
         let expected = layer().forward_t(&x, true).ne(0);
         for kind in [Kind::Double, Kind::Float, Kind::Half, Kind::BFloat16] {
             let y = layer().forward_t(&x.to_kind(kind), true);
@@ -48,13 +48,14 @@ fn integers_and_booleans() {
     for kind in [Kind::Uint8, Kind::Int8, Kind::Int16, Kind::Int, Kind::Int64, Kind::Bool] {
         for shape in SHAPES {
             let x = Tensor::ones([40, 30], (kind, device()));
-            let plain = Dropout::new(0.5).unwrap().noise_shape(shape.clone()).seed(1);
-            let scaled = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone()).seed(1);
+            let plain = Dropout::new(0.5).unwrap().with_noise_shape(shape.clone()).with_seed(1);
+            let scaled =
+                TrueDropout::new(0.5).unwrap().with_noise_shape(shape.clone()).with_seed(1);
             let (plain, scaled) = (plain.forward_t(&x, true), scaled.forward_t(&x, true));
             assert_eq!((plain.kind(), scaled.kind()), (kind, Kind::Float));
             assert_eq!(plain.to_kind(Kind::Float) * 2.0, scaled);
             // Without a seed the masks are drawn by another path.
-            let unseeded = Dropout::new(0.5).unwrap().noise_shape(shape).forward_t(&x, true);
+            let unseeded = Dropout::new(0.5).unwrap().with_noise_shape(shape).forward_t(&x, true);
             assert_eq!(unseeded.kind(), kind);
             assert_eq!(unseeded.to_kind(Kind::Int64).max(), Tensor::from(1i64));
         }
@@ -66,8 +67,10 @@ fn complex_numbers_are_dropped_as_one() {
     for (kind, real) in [(Kind::ComplexFloat, Kind::Float), (Kind::ComplexDouble, Kind::Double)] {
         for shape in SHAPES {
             let x = Tensor::randn([40, 30], (kind, device()));
-            for layer in [TrueDropout::new(0.5).unwrap(), TrueDropout::new(0.5).unwrap().seed(1)] {
-                let y = layer.noise_shape(shape.clone()).forward_t(&x, true);
+            for layer in
+                [TrueDropout::new(0.5).unwrap(), TrueDropout::new(0.5).unwrap().with_seed(1)]
+            {
+                let y = layer.with_noise_shape(shape.clone()).forward_t(&x, true);
                 assert_eq!(y.kind(), kind);
                 let zero = y.abs().eq(0);
                 assert_eq!(y, (&x * 2.0) * zero.logical_not().to_kind(real));
@@ -84,8 +87,9 @@ fn a_complex_numbers_mask_is_real_and_as_precise() {
         (Kind::ComplexDouble, Kind::Double),
     ];
     for (kind, real) in kinds {
-        let mask =
-            TrueDropout::new(0.5).unwrap().draw_mask(&Tensor::empty([4, 3], (kind, device())));
+        let mask = TrueDropout::new(0.5)
+            .unwrap()
+            .draw_mask(&Tensor::empty([4, 3], (kind, device())), true);
         assert_eq!(mask.unwrap().kind(), real);
     }
 }
@@ -111,8 +115,8 @@ fn the_memory_format_stays() {
         assert!(!x.is_contiguous());
         for shape in SHAPES {
             for seeded in [false, true] {
-                let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone());
-                let layer = if seeded { layer.seed(1) } else { layer };
+                let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape.clone());
+                let layer = if seeded { layer.with_seed(1) } else { layer };
                 let y = layer.forward_t(&x, true);
                 assert_eq!(with_strides(&y), with_strides(&x));
                 assert_eq!(y, (&x * 2.0) * y.ne(0).to_kind(Kind::Float));
@@ -128,9 +132,9 @@ fn views_with_gaps_and_repeats() {
         [base.slice(0, 1, 19, 2), base.slice(1, 3, 30, 3), base.get(0).expand([7, 30], false)];
     for x in inputs {
         for shape in SHAPES {
-            let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape).seed(1);
+            let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape).with_seed(1);
             let y = layer.forward_t(&x, true);
-            layer.set_step(0).unwrap();
+            layer.stream().unwrap().set_step(0).unwrap();
             assert_same_bits(&y, &layer.forward_t(&x.contiguous(), true));
         }
     }
@@ -142,10 +146,10 @@ fn nothing_to_do_returns_the_input_itself_and_draws_nothing() {
     let x = nonzero(&[4, 3]);
     for shape in SHAPES {
         for (p, x, train) in [(0.5, &x, false), (0.0, &x, true), (0.5, &empty, true)] {
-            let layer = TrueDropout::new(p).unwrap().noise_shape(shape.clone()).seed(1);
+            let layer = TrueDropout::new(p).unwrap().with_noise_shape(shape.clone()).with_seed(1);
             let y = layer.forward_t(x, train);
             assert_eq!((y.data_ptr(), y.size()), (x.data_ptr(), x.size()));
-            assert_eq!(layer.step(), Some(0));
+            assert_eq!(layer.stream().map(Stream::step), Some(0));
         }
     }
 }
@@ -155,9 +159,9 @@ fn zero_sized_dimensions_anywhere() {
     for size in [&[0, 3][..], &[3, 0], &[2, 3, 0], &[0, 0, 0, 0]] {
         let x = Tensor::zeros(size, float());
         for shape in SHAPES {
-            let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone());
+            let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape.clone());
             assert_eq!(layer.forward_t(&x, true).size(), size);
-            let mask = layer.draw_mask(&x).unwrap();
+            let mask = layer.draw_mask(&x, true).unwrap();
             assert_eq!(mask.size(), shape.resolve(size).unwrap());
             assert_eq!(apply_mask(&x, &mask).unwrap().size(), size);
         }
@@ -172,10 +176,10 @@ fn too_few_dimensions_name_the_shape() {
     assert_eq!(layer.f_forward_t(&vector, true).unwrap_err().to_string(), text);
     assert_eq!(common::panic_text(move || drop(layer.forward_t(&vector, true))), text);
     let scalar = Tensor::from(1f32);
-    let samples = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Samples);
+    let samples = TrueDropout::samples(0.5).unwrap();
     let text = "samples noise needs an input of at least 1 dimensions, got shape []";
     assert_eq!(samples.f_forward_t(&scalar, true).unwrap_err().to_string(), text);
-    let elements = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements);
+    let elements = TrueDropout::elements(0.5).unwrap();
     assert!(elements.forward_t(&scalar, true).size().is_empty());
 }
 
@@ -195,8 +199,9 @@ fn a_mask_that_does_not_fit_is_an_error() {
 #[test]
 fn a_tensor_without_strides_is_an_error() {
     let sparse = nonzero(&[2, 3]).to_sparse_sparse_dim(2);
-    for layer in [TrueDropout::new(0.5).unwrap(), TrueDropout::new(0.5).unwrap().seed(1)] {
-        let error = layer.noise_shape(NoiseShape::Elements).f_forward_t(&sparse, true).unwrap_err();
+    for layer in [TrueDropout::new(0.5).unwrap(), TrueDropout::new(0.5).unwrap().with_seed(1)] {
+        let error =
+            layer.with_noise_shape(NoiseShape::Elements).f_forward_t(&sparse, true).unwrap_err();
         let text = "dropout is defined for strided tensors, not for sparse or oneDNN's ones";
         assert_eq!(error.to_string(), text);
     }
@@ -214,13 +219,13 @@ fn where_nothing_is_dropped_no_mask_is_drawn_either() {
     let x = nonzero(&[4, 3]);
     let empty = Tensor::zeros([0, 3], float());
     for (p, x) in [(0.0, &x), (0.5, &empty), (1.0, &empty)] {
-        let layer = TrueDropout::new(p).unwrap().seed(1);
+        let layer = TrueDropout::new(p).unwrap().with_seed(1);
         let kept = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
-        assert_eq!(layer.draw_mask(x).unwrap(), Tensor::full([1, 3], kept, float()));
-        assert_eq!(layer.step(), Some(0));
+        assert_eq!(layer.draw_mask(x, true).unwrap(), Tensor::full([1, 3], kept, float()));
+        assert_eq!(layer.stream().map(Stream::step), Some(0));
     }
     let layer = TrueDropout::new(0.0).unwrap();
-    assert_eq!(layer.draw_mask(&x).unwrap(), Tensor::ones([1, 3], float()));
+    assert_eq!(layer.draw_mask(&x, true).unwrap(), Tensor::ones([1, 3], float()));
 }
 
 #[test]

@@ -87,8 +87,8 @@ impl Sandbox {
 
     /// Files that begin with `.libtorch` but for a complete one.
     fn left_overs(&self) -> usize {
-        let entries = fs::read_dir(self.path("repository")).unwrap().flatten();
-        entries.filter(|e| e.file_name().to_string_lossy().starts_with(".libtorch.")).count()
+        let elements = fs::read_dir(self.path("repository")).unwrap().flatten();
+        elements.filter(|e| e.file_name().to_string_lossy().starts_with(".libtorch.")).count()
     }
 }
 

@@ -2,21 +2,16 @@
 
 mod common;
 
-use common::{assert_binomial, device, float, kept};
+use common::{assert_binomial, device, elements, float, kept};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
-use tch_dropout::{NoiseShape, TrueDropout};
-
-fn elements(p: f64) -> TrueDropout {
-    TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
-}
 
 #[test]
 fn tiny_probabilities_have_the_right_expectation() {
     let x = Tensor::ones([20_000_000], float());
     for p in [1e-9, 1e-6, 1e-5, 2f64.powi(-16), 1.5 * 2f64.powi(-16), 0.5 + 1e-6] {
-        assert_binomial(2e7 - kept(&elements(p).seed(1).forward_t(&x, true)), 2e7, p);
-        assert_binomial(kept(&elements(1.0 - p).seed(1).forward_t(&x, true)), 2e7, p);
+        assert_binomial(2e7 - kept(&elements(p).with_seed(1).forward_t(&x, true)), 2e7, p);
+        assert_binomial(kept(&elements(1.0 - p).with_seed(1).forward_t(&x, true)), 2e7, p);
     }
 }
 
@@ -26,8 +21,9 @@ fn tiny_probabilities_have_the_right_expectation() {
 fn a_probability_is_not_rounded_to_16_bits() {
     let x = Tensor::ones([50_000_000], (Kind::Uint8, device()));
     for p in [1e-5, 0.1] {
-        let total: f64 =
-            (0..4).map(|seed| 5e7 - kept(&elements(p).seed(seed).draw_mask(&x).unwrap())).sum();
+        let total: f64 = (0..4)
+            .map(|seed| 5e7 - kept(&elements(p).with_seed(seed).draw_mask(&x, true).unwrap()))
+            .sum();
         assert_binomial(total, 2e8, p);
     }
 }
@@ -41,7 +37,7 @@ fn the_smallest_subnormal_drops_nothing_that_one_could_wait_for() {
 #[test]
 fn just_below_one_keeps_next_to_nothing_and_rescales_it() {
     let x = Tensor::ones([1_000_000], float());
-    let y = elements(1.0 - 1e-5).seed(1).forward_t(&x, true);
+    let y = elements(1.0 - 1e-5).with_seed(1).forward_t(&x, true);
     assert_binomial(kept(&y), 1e6, 1e-5);
     assert!((y.max().double_value(&[]) - 1e5).abs() < 1.0);
     assert_eq!(elements(1.0).forward_t(&x, true), x.zeros_like());
@@ -50,7 +46,7 @@ fn just_below_one_keeps_next_to_nothing_and_rescales_it() {
 #[test]
 fn a_scale_that_half_precision_cannot_hold_is_infinite_as_in_libtorch() {
     let x = Tensor::ones([1_000_000], (Kind::Half, device()));
-    let scale = |p| elements(p).seed(1).draw_mask(&x).unwrap().max().double_value(&[]);
+    let scale = |p| elements(p).with_seed(1).draw_mask(&x, true).unwrap().max().double_value(&[]);
     assert_eq!(scale(0.5), 2.0);
     assert_eq!(scale(0.999), 1000.0);
     assert_eq!(scale(1.0 - 1e-5), f64::INFINITY);
@@ -68,13 +64,13 @@ fn more_than_two_to_the_31_elements() {
     }
     let n = (1i64 << 31) + 1000;
     let x = Tensor::ones([n], (Kind::BFloat16, device()));
-    let layer = elements(0.5).seed(1);
+    let layer = elements(0.5).with_seed(1);
     let y = layer.forward_t(&x, true);
     drop(x);
     for start in [0, 1 << 30, n - (1 << 20)] {
         assert_binomial(kept(&y.narrow(0, start, 1 << 20)), f64::from(1 << 20), 0.5);
     }
-    // The last entries are not the first ones again.
+    // The last elements are not the first ones again.
     assert_ne!(y.narrow(0, 1 << 31, 1000), y.narrow(0, 0, 1000));
 }
 

@@ -48,9 +48,9 @@ fn shared_noise_allocates_the_output_and_no_more() {
     for shape in [NoiseShape::Columns, NoiseShape::Channels, NoiseShape::Samples, shared] {
         for grad in [false, true] {
             let x = x.shallow_clone().detach().set_requires_grad(grad);
-            let layer = TrueDropout::new(0.5).unwrap().noise_shape(shape.clone());
+            let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape.clone());
             assert_near(peak_of(|| layer.forward_t(&x, true)), size);
-            let layer = layer.seed(1);
+            let layer = layer.with_seed(1);
             assert_near(peak_of(|| layer.forward_t(&x, true)), size);
         }
     }
@@ -62,8 +62,8 @@ fn elements_allocate_the_output_and_for_the_gradient_a_mask() {
     let _alone = alone();
     let x = Tensor::rand([64, 256, 32, 32], FLOAT);
     let size = 4 * x.numel() as i64;
-    let layer = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements);
-    let seeded = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).seed(1);
+    let layer = TrueDropout::elements(0.5).unwrap();
+    let seeded = TrueDropout::elements(0.5).unwrap().with_seed(1);
     for layer in [layer, seeded] {
         assert_near(peak_of(|| layer.forward_t(&x, true)), size);
         let x = x.shallow_clone().detach().set_requires_grad(true);
@@ -76,8 +76,8 @@ fn a_hundred_thousand_forwards_leave_nothing_behind() {
     let _alone = alone();
     let x = Tensor::rand([16, 64], FLOAT).set_requires_grad(true);
     let shapes = [NoiseShape::Columns, NoiseShape::Elements];
-    let layers = shapes.map(|shape| TrueDropout::new(0.5).unwrap().noise_shape(shape));
-    let seeded = TrueDropout::new(0.5).unwrap().seed(1);
+    let layers = shapes.map(|shape| TrueDropout::new(0.5).unwrap().with_noise_shape(shape));
+    let seeded = TrueDropout::new(0.5).unwrap().with_seed(1);
     let forwards = |n| {
         for _ in 0..n {
             for layer in layers.iter().chain([&seeded]) {
@@ -97,7 +97,7 @@ fn a_hundred_thousand_forwards_leave_nothing_behind() {
 #[test]
 fn monte_carlo_takes_no_more_memory_for_ten_times_the_passes() {
     let _alone = alone();
-    let layer = TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements);
+    let layer = TrueDropout::elements(0.5).unwrap();
     let x = Tensor::rand([2048, 64], FLOAT);
     let weight = Tensor::randn([64, 64], FLOAT).set_requires_grad(true);
     let model = |x: &Tensor, train| layer.forward_t(x, train).matmul(&weight);

@@ -5,10 +5,10 @@ mod common;
 use std::sync::Arc;
 
 use common::{assert_same_bits, device, float, nonzero};
-use tch::nn::{self, Module, ModuleT};
 use tch::Tensor;
+use tch::nn::{self, Module, ModuleT};
 use tch_dropout::{
-    drop_connect, DropConnect, DropConnectConfig, Dropout, Error, NoiseShape, Stream, TrueDropout,
+    DropConnect, DropConnectConfig, Dropout, NoiseShape, Stream, TrueDropout, drop_connect,
 };
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl ModuleT for Net {
 
 #[test]
 fn a_sequence_a_struct_and_a_closure_do_the_same() {
-    let layer = || TrueDropout::new(0.5).unwrap().seed(1);
+    let layer = || TrueDropout::new(0.5).unwrap().with_seed(1);
     let linear = |vs: &nn::VarStore| nn::linear(vs.root(), 6, 5, Default::default());
     let (a, mut b, mut c) =
         (nn::VarStore::new(device()), nn::VarStore::new(device()), nn::VarStore::new(device()));
@@ -58,7 +58,7 @@ fn layers_can_be_sent_and_shared() {
 fn sixteen_threads_at_once_get_distinct_steps() {
     const THREADS: usize = 16;
     const FORWARDS: usize = 20;
-    let layer = Arc::new(TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).seed(1));
+    let layer = Arc::new(TrueDropout::elements(0.5).unwrap().with_seed(1));
     let threads: Vec<_> = (0..THREADS)
         .map(|_| {
             let layer = Arc::clone(&layer);
@@ -70,7 +70,7 @@ fn sixteen_threads_at_once_get_distinct_steps() {
         })
         .collect();
     let mut masks: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-    assert_eq!(layer.step(), Some((THREADS * FORWARDS) as u64));
+    assert_eq!(layer.stream().map(Stream::step), Some((THREADS * FORWARDS) as u64));
     masks.sort_by(|a, b| a.partial_cmp(b).unwrap());
     masks.dedup();
     assert_eq!(masks.len(), THREADS * FORWARDS);
@@ -102,8 +102,8 @@ fn drop_connect_masks_the_weight_and_not_the_bias() {
     for (rescale, scale) in [(true, 2.0), (false, 1.0)] {
         let vs = nn::VarStore::new(device());
         let config = DropConnectConfig { p: 0.5, rescale, ..Default::default() };
-        let layer = drop_connect(vs.root(), 6, 5, config).unwrap().seed(1);
-        let elements = Dropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements).seed(1);
+        let layer = drop_connect(vs.root(), 6, 5, config).unwrap().with_seed(1);
+        let elements = Dropout::elements(0.5).unwrap().with_seed(1);
         let nn::Linear { ws, bs } = &layer.linear;
         let masked = elements.forward_t(ws, true) * scale;
         assert_same_bits(&layer.forward_t(&x, true), &x.linear(&masked, bs.as_ref()));
@@ -115,17 +115,15 @@ fn drop_connect_has_a_stream_as_any_layer() {
     let vs = nn::VarStore::new(device());
     let layer = |name: &str| drop_connect(vs.root() / name, 6, 5, Default::default()).unwrap();
     let x = nonzero(&[4, 6]);
-    let seeded = layer("seeded").stream(Stream::new(7).worker(1));
-    assert_eq!(seeded.step(), Some(0));
+    let seeded = layer("seeded").with_stream(Stream::new(7).with_worker(1));
+    assert_eq!(seeded.stream().map(Stream::step), Some(0));
     let (first, second) = (seeded.forward_t(&x, true), seeded.forward_t(&x, true));
     assert_ne!(first, second);
-    assert_eq!(seeded.step(), Some(2));
-    seeded.set_step(1).unwrap();
+    assert_eq!(seeded.stream().map(Stream::step), Some(2));
+    seeded.stream().unwrap().set_step(1).unwrap();
     assert_same_bits(&seeded.forward_t(&x, true), &second);
 
-    let unseeded = layer("unseeded");
-    assert_eq!(unseeded.step(), None);
-    assert!(matches!(unseeded.set_step(1), Err(Error::NoStream(1))));
+    assert!(layer("unseeded").stream().is_none());
 }
 
 #[test]
@@ -147,7 +145,7 @@ fn drop_connect_without_bias_and_with_bad_input() {
 
 #[test]
 fn layers_print_themselves() {
-    let shared = TrueDropout::new(0.1).unwrap().noise_shape(NoiseShape::Shared(vec![1, -1]));
+    let shared = TrueDropout::new(0.1).unwrap().with_noise_shape(NoiseShape::Shared(vec![1, -1]));
     assert_eq!(shared.to_string(), "TrueDropout(p=0.1, shared over [1, -1])");
     assert_eq!(Dropout::new(0.5).unwrap().to_string(), "Dropout(p=0.5, columns)");
     let vs = nn::VarStore::new(device());

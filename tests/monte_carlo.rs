@@ -4,14 +4,10 @@ mod common;
 
 use std::cell::{Cell, RefCell};
 
-use common::{assert_same_bits, device, float, nonzero};
+use common::{assert_same_bits, device, elements, float, nonzero};
 use tch::nn::{self, Module, ModuleT};
 use tch::{Kind, Tensor};
-use tch_dropout::{monte_carlo, Error, MonteCarlo, NoiseShape, Prediction, TrueDropout};
-
-fn elements() -> TrueDropout {
-    TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements)
-}
+use tch_dropout::{Error, MonteCarlo, Prediction, Stream, TrueDropout, monte_carlo};
 
 /// On the device of the tests.
 fn here<T: tch::kind::Element>(values: &[T]) -> Tensor {
@@ -71,7 +67,7 @@ fn huge_logits_are_neither_nan_nor_unsure() {
 #[test]
 fn what_is_merged_is_what_all_passes_give_at_once() {
     const ROWS: i64 = 1000;
-    let (x, layer) = (nonzero(&[ROWS, 10]) * 4.0, elements());
+    let (x, layer) = (nonzero(&[ROWS, 10]) * 4.0, elements(0.5));
     for (fold, batch_size) in [(1, ROWS), (1, 300), (7, ROWS), (7, 300)] {
         let seen: RefCell<Vec<Tensor>> = RefCell::default();
         let model = |x: &Tensor, train| {
@@ -135,7 +131,7 @@ fn the_mean_approaches_the_exact_expectation() {
 #[test]
 fn any_kind_of_logits_and_of_input() {
     for kind in [Kind::Half, Kind::BFloat16, Kind::Float, Kind::Double] {
-        let layer = elements();
+        let layer = elements(0.5);
         let x = nonzero(&[3, 4]).to_kind(kind);
         let found = monte_carlo(|x, train| layer.forward_t(x, train), &x, 50).unwrap();
         assert_eq!(found.mean.kind(), Kind::Double);
@@ -147,7 +143,7 @@ fn any_kind_of_logits_and_of_input() {
     }
     // Token numbers through an embedding.
     let vs = nn::VarStore::new(device());
-    let (embedding, layer) = (nn::embedding(vs.root(), 10, 4, Default::default()), elements());
+    let (embedding, layer) = (nn::embedding(vs.root(), 10, 4, Default::default()), elements(0.5));
     let tokens = Tensor::randint(10, [5, 7], (Kind::Int64, device()));
     let model = |x: &Tensor, train| {
         let words = layer.forward_t(&embedding.forward(x), train);
@@ -163,10 +159,10 @@ fn any_kind_of_logits_and_of_input() {
 fn a_seed_decides_and_takes_a_step_per_forward() {
     let x = nonzero(&[4, 6]);
     let run = |fold| {
-        let layer = elements().seed(3);
+        let layer = elements(0.5).with_seed(3);
         let run = MonteCarlo::new(10).unwrap().fold(fold).unwrap();
         let found = run.predict(|x, train| layer.forward_t(x, train), &x).unwrap();
-        (found.mean, layer.step())
+        (found.mean, layer.stream().map(Stream::step))
     };
     for (fold, steps) in [(1, 10), (4, 3), (10, 1)] {
         let (mean, step) = run(fold);

@@ -9,8 +9,8 @@ use common::{device, float, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{
-    apply_mask, drop_connect, element_mask, DropConnectConfig, Dropout, Error, MonteCarlo,
-    NoiseShape,
+    DropConnectConfig, Dropout, Error, MonteCarlo, NoiseShape, apply_mask, drop_connect,
+    element_mask,
 };
 
 const P: f64 = 0.3;
@@ -32,7 +32,7 @@ fn assert_count(count: usize, n: i64, p: f64, what: &str) {
     );
 }
 
-/// Which entries of its output a model keeps in each pass, as bits.
+/// Which elements of its output a model keeps in each pass, as bits.
 fn patterns(x: &Tensor, fold: i64, forward: impl Fn(&Tensor, bool) -> Tensor) -> Vec<u64> {
     let found: RefCell<Vec<u64>> = RefCell::default();
     let rows = x.size()[0];
@@ -80,7 +80,7 @@ fn assert_distribution(found: &[u64], groups: &[i64], name: &str) {
     }
 }
 
-/// A group's number for each entry of an `x` of this size.
+/// A group's number for each element of an `x` of this size.
 fn groups(shape: &NoiseShape, size: &[i64]) -> Vec<i64> {
     let noise = shape.resolve(size).unwrap();
     let count: i64 = noise.iter().product();
@@ -106,7 +106,7 @@ fn of_every_noise_shape() {
         let x = Tensor::ones(size, float());
         let groups = groups(&shape, size);
         for fold in [1, FOLD] {
-            let layer = Dropout::new(P).unwrap().noise_shape(shape.clone());
+            let layer = Dropout::new(P).unwrap().with_noise_shape(shape.clone());
             let found = patterns(&x, fold, |x, train| layer.forward_t(x, train));
             assert_distribution(&found, &groups, &format!("{shape} of {size:?}, fold {fold}"));
         }
@@ -134,7 +134,7 @@ fn of_masks_drawn_in_a_model() {
     let x = Tensor::ones([2, 3], float());
     let layer = Dropout::new(P).unwrap();
     let by_layer = |x: &Tensor, _| {
-        let mask = layer.draw_mask(x).unwrap();
+        let mask = layer.draw_mask(x, true).unwrap();
         tch_dropout::apply_mask(x, &mask).unwrap()
     };
     let by_function = |x: &Tensor, _| x * tch_dropout::column_mask(x, P).unwrap();

@@ -2,16 +2,12 @@
 
 mod common;
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{assert_same_bits, device, nonzero};
+use common::{assert_same_bits, device, elements, nonzero};
 use tch::nn::{self, Module, ModuleT};
 use tch::{Kind, Tensor};
-use tch_dropout::{monte_carlo, Error, MonteCarlo, NoiseShape, Prediction, TrueDropout};
-
-fn elements() -> TrueDropout {
-    TrueDropout::new(0.5).unwrap().noise_shape(NoiseShape::Elements)
-}
+use tch_dropout::{Error, MonteCarlo, MonteCarloError, Prediction, TrueDropout, monte_carlo};
 
 #[test]
 fn batch_norm_stays_in_evaluation() {
@@ -19,7 +15,7 @@ fn batch_norm_stays_in_evaluation() {
     let model = nn::seq_t()
         .add(nn::linear(vs.root() / "hidden", 6, 32, Default::default()))
         .add(nn::batch_norm1d(vs.root() / "norm", 32, Default::default()))
-        .add(elements())
+        .add(elements(0.5))
         .add(nn::linear(vs.root() / "output", 32, 3, Default::default()));
     let x = nonzero(&[20, 6]);
     let _ = model.forward_t(&x, true); // Statistics that are not the ones of the start.
@@ -47,7 +43,7 @@ fn batch_norm_stays_in_evaluation() {
 fn train_is_passed_on_and_reaches_libtorchs_dropout() {
     let x = nonzero(&[5, 4]);
     for train in [false, true] {
-        let layer = elements();
+        let layer = elements(0.5);
         let model = |x: &Tensor, flag| {
             assert_eq!(flag, train);
             layer.forward_t(x, flag)
@@ -57,7 +53,10 @@ fn train_is_passed_on_and_reaches_libtorchs_dropout() {
     let libtorch = |x: &Tensor, train| x.dropout(0.5, train);
     let run = MonteCarlo::new(100).unwrap().train(true);
     assert!(run.predict(libtorch, &x).unwrap().variance.min().double_value(&[]) > 0.0);
-    assert!(matches!(monte_carlo(libtorch, &x, 100), Err(Error::NothingDrawn)));
+    assert!(matches!(
+        monte_carlo(libtorch, &x, 100),
+        Err(Error::MonteCarlo(MonteCarloError::NothingDrawn))
+    ));
 }
 
 #[test]
@@ -70,7 +69,10 @@ fn a_model_without_dropout_is_not_called_certain() {
         "no dropout layer drew a mask, so the passes can only be the same: the model has none with \
          p > 0, or has libtorch's, which `.train(true)` switches on"
     );
-    assert!(matches!(monte_carlo(|x, _| x * 2.0, &x, 10), Err(Error::NothingDrawn)));
+    assert!(matches!(
+        monte_carlo(|x, _| x * 2.0, &x, 10),
+        Err(Error::MonteCarlo(MonteCarloError::NothingDrawn))
+    ));
     // p = 1 draws: its answer is sure, and right.
     let all = TrueDropout::new(1.0).unwrap();
     let found = monte_carlo(|x, train| all.forward_t(x, train), &x, 10).unwrap();
@@ -82,7 +84,7 @@ fn a_model_without_dropout_is_not_called_certain() {
 fn no_gradient_is_recorded_and_recording_goes_on_afterwards() {
     let vs = nn::VarStore::new(device());
     let linear = nn::linear(vs.root(), 6, 3, Default::default());
-    let layer = elements();
+    let layer = elements(0.5);
     let x = nonzero(&[4, 6]).set_requires_grad(true);
     for fold in [1, 5] {
         let model = |x: &Tensor, train| {
@@ -115,7 +117,7 @@ fn a_panic_in_the_model_leaves_nothing_switched() {
     assert_eq!(panic.downcast_ref(), Some(&"a model's own"));
     assert!(dropped.get());
     assert_same_bits(&layer.forward_t(&x, false), &x);
-    assert_eq!(layer.draw_mask(&x).unwrap().size(), [1, 6]);
+    assert_eq!(layer.draw_mask(&x, true).unwrap().size(), [1, 6]);
     assert!((&x * 2.0).requires_grad());
 }
 
@@ -137,7 +139,7 @@ fn other_threads_stay_in_evaluation() {
 
 #[test]
 fn one_within_another_leaves_the_outer_as_it_was() {
-    let (outer, inner) = (elements(), elements());
+    let (outer, inner) = (elements(0.5), elements(0.5));
     let x = nonzero(&[4, 50]);
     let model = |x: &Tensor, train| {
         let run = MonteCarlo::new(6).unwrap().fold(3).unwrap();
@@ -152,7 +154,7 @@ fn one_within_another_leaves_the_outer_as_it_was() {
     let nested = |x: &Tensor, train| {
         let _ = outer.forward_t(x, train);
         let error = monte_carlo(|x, train| inner.forward_t(x, train), x, 3).unwrap_err();
-        assert!(matches!(error, Error::NestedFold));
+        assert!(matches!(error, Error::MonteCarlo(MonteCarloError::Nested)));
         x.shallow_clone()
     };
     MonteCarlo::new(2).unwrap().fold(2).unwrap().predict(nested, &x).unwrap();

@@ -5,15 +5,15 @@ mod common;
 use common::{assert_binomial, kept, nonzero};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
-use tch_dropout::{apply_mask, Error, NoiseShape, TrueDropout};
+use tch_dropout::{Error, NoiseShape, TrueDropout, apply_mask};
 
 const P: f64 = 0.3;
 
 fn layer(shape: NoiseShape) -> TrueDropout {
-    TrueDropout::new(P).unwrap().noise_shape(shape)
+    TrueDropout::new(P).unwrap().with_noise_shape(shape)
 }
 
-/// Groups of entries that share a draw are dropped or kept as one, each with probability `P`.
+/// Groups of elements that share a draw are dropped or kept as one, each with probability `P`.
 #[track_caller]
 fn assert_whole_groups(y: &Tensor, shared: &[i64]) {
     let sizes = y.size();
@@ -66,7 +66,7 @@ fn shared_dimensions_are_the_ones_that_are_named() {
     let x = nonzero(&[200, 5, 300]);
     for time in [1, -2] {
         let variational = layer(NoiseShape::Shared(vec![time]));
-        assert_eq!(variational.draw_mask(&x).unwrap().size(), [200, 1, 300]);
+        assert_eq!(variational.draw_mask(&x, true).unwrap().size(), [200, 1, 300]);
         assert_whole_groups(&variational.forward_t(&x, true), &[1]);
     }
     assert_whole_groups(&layer(NoiseShape::Shared(vec![])).forward_t(&x, true), &[]);
@@ -88,7 +88,7 @@ fn named_shapes_are_shorthands_for_shared_ones() {
         let shared = NoiseShape::Shared(shared);
         assert_eq!(shape.resolve(&size).unwrap(), shared.resolve(&size).unwrap());
         let x = nonzero(&size);
-        let mask = |shape| layer(shape).seed(5).draw_mask(&x).unwrap();
+        let mask = |shape| layer(shape).with_seed(5).draw_mask(&x, true).unwrap();
         assert_eq!(mask(shape), mask(shared));
     }
 }
@@ -120,7 +120,7 @@ fn a_dimension_that_is_not_there_or_named_twice_is_an_error() {
 fn a_mask_can_be_kept_and_applied_again() {
     let layer = layer(NoiseShape::Elements);
     let (step, other) = (nonzero(&[4, 8]), nonzero(&[4, 8]));
-    let mask = layer.draw_mask(&step).unwrap();
+    let mask = layer.draw_mask(&step, true).unwrap();
     let dropped = |x| apply_mask(x, &mask).unwrap().eq(0);
     assert_eq!(dropped(&step), dropped(&other));
 }

@@ -2,20 +2,18 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, assert_same_product, device, kept, nonzero};
+use common::{
+    assert_binomial, assert_same_bits, assert_same_product, device, elements, kept, nonzero,
+};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
-use tch_dropout::{apply_mask, NoiseShape, TrueDropout};
-
-fn elements(p: f64) -> TrueDropout {
-    TrueDropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
-}
+use tch_dropout::{TrueDropout, apply_mask};
 
 /// Runs `forward` on a leaf with this data, and gives the output and the leaf's gradient.
 fn output_and_gradient(data: &Tensor, forward: impl Fn(&Tensor) -> Tensor) -> (Tensor, Tensor) {
     let x = data.detach().copy().set_requires_grad(true);
     let y = forward(&x);
-    // A gradient that differs from entry to entry.
+    // A gradient that differs from element to element.
     (&y * data.flip([0])).sum(y.kind()).backward();
     (y.detach(), x.grad())
 }
@@ -46,8 +44,8 @@ fn the_same_mask_gives_the_same_bits_as_tensor_dropout_in_every_float_kind() {
             let data = nonzero(&[64, 512]).to_kind(kind);
             let theirs = output_and_gradient(&data, |x| x.dropout(p, true));
             let ours = output_and_gradient(&data, |x| {
-                // Our own mask's kept entry, where they kept one.
-                let scale = elements(p).seed(1).draw_mask(&data).unwrap().max();
+                // Our own mask's kept element, where they kept one.
+                let scale = elements(p).with_seed(1).draw_mask(&data, true).unwrap().max();
                 apply_mask(x, &(theirs.0.ne(0).to_kind(kind) * scale)).unwrap()
             });
             assert_same_product(&ours.0, &theirs.0);
@@ -72,7 +70,7 @@ fn the_same_mean_and_variance() {
     let x = Tensor::ones([n as i64], common::float());
     for p in [0.1, 0.5, 0.9] {
         let variance: f64 = p / (1.0 - p);
-        // Of one entry's square deviation: its values are known, and so its own variance is.
+        // Of one element's square deviation: its values are known, and so its own variance is.
         let square_deviations = p * (1.0 - variance).powi(2) + {
             let kept = (1.0 / (1.0 - p) - 1.0f64).powi(2);
             (1.0 - p) * (kept - variance).powi(2)

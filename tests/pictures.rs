@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use common::{example, stderr, stdout};
+use common::{example, stderr};
 use tempfile::TempDir;
 
 /// What the repository's pages may take.
@@ -66,37 +66,8 @@ fn a_seed_decides_the_masks() {
 }
 
 #[test]
-fn a_turned_digit_is_drawn_and_told() {
+fn a_picture_that_cannot_be_written_is_one_clear_line() {
     let directory = tempfile::tempdir().unwrap();
-    let arguments = ["--synthetic", "--passes", "20", "--digit", "7", "--out", "seven.svg"];
-    let output = run("uncertainty", &directory, &arguments);
-    assert!(output.status.success(), "{}", stderr(&output));
-    let svg = picture(&directory.path().join("seven.svg"));
-    assert_eq!(svg.matches("<g ").count(), 13, "a digit every 15 degrees");
-    let text = stdout(&output);
-    assert!(text.starts_with("A 7 is turned, 20 passes at each angle.\nUpright: 7 "), "{text}");
-    for words in ["Least sure: ", "Upside down: ", "Its answer changes: ", "wrote seven.svg"] {
-        assert!(text.contains(words), "{words:?} should be in: {text}");
-    }
-}
-
-#[test]
-fn bad_arguments_are_one_clear_line_each() {
-    let directory = tempfile::tempdir().unwrap();
-    for (arguments, words) in [
-        (&["--passes", "0"][..], &["--passes", "0"][..]),
-        (&["--digit", "10"], &["--digit", "10"]),
-        (&["--synthetic", "--data-dir", "x"], &["--synthetic", "--data-dir"]),
-        (&["--synthetic", "--out", "no/such/x.svg"], &["cannot write no/such/x.svg"]),
-        (&["--synthetic", "--out", "."], &["cannot write .: it is a directory"]),
-        (&["--colour"], &["--colour"]),
-    ] {
-        let output = run("uncertainty", &directory, arguments);
-        let text = stderr(&output);
-        assert!(!output.status.success() && stdout(&output).is_empty(), "{text}");
-        assert_eq!(text.lines().count(), 1, "should be one line: {text}");
-        assert!(words.iter().all(|word| text.contains(word)), "{words:?} should be in: {text}");
-    }
     let output = run("masks", &directory, &["--out", "no/such/x.svg"]);
     assert!(stderr(&output).starts_with("error: cannot write no/such/x.svg"));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");

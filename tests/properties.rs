@@ -6,9 +6,9 @@ use common::{alone, assert_same_bits, assert_same_product, device, same_product}
 use proptest::prelude::*;
 use proptest::sample::select;
 use tch::{Kind, Tensor};
-use tch_dropout::{apply_mask, DropoutLayer, NoiseShape};
+use tch_dropout::{DropoutLayer, NoiseShape, apply_mask};
 
-/// A tensor to be made: its entries are never 0, so that a 0 in an output is a dropped one.
+/// A tensor to be made: its elements are never 0, so that a 0 in an output is a dropped one.
 #[derive(Clone, Debug)]
 struct Input {
     size: Vec<i64>,
@@ -16,7 +16,7 @@ struct Input {
     view: View,
 }
 
-/// How the entries lie in memory.
+/// How the elements lie in memory.
 #[derive(Clone, Copy, Debug)]
 enum View {
     Contiguous,
@@ -28,24 +28,24 @@ enum View {
 
 impl Input {
     fn make(&self) -> Tensor {
-        let entries = |size: &[i64]| {
+        let elements = |size: &[i64]| {
             let magnitudes = Tensor::rand(size, (Kind::Float, device())) * 8 + 1;
             let signs = Tensor::randint(2, size, (Kind::Float, device())) * 2 - 1;
             (magnitudes * signs).to_kind(self.kind)
         };
         match self.view {
-            View::Contiguous => entries(&self.size),
+            View::Contiguous => elements(&self.size),
             View::Reversed => {
                 let order: Vec<i64> = (0..self.size.len() as i64).rev().collect();
                 let reversed: Vec<i64> = self.size.iter().rev().copied().collect();
-                entries(&reversed).permute(order)
+                elements(&reversed).permute(order)
             }
             View::EverySecond => match self.size.last() {
-                None => entries(&[]),
+                None => elements(&[]),
                 Some(&last) => {
                     let mut wide = self.size.clone();
                     *wide.last_mut().unwrap() = 2 * last;
-                    entries(&wide).slice(-1, 1, None, 2)
+                    elements(&wide).slice(-1, 1, None, 2)
                 }
             },
             View::Repeated => {
@@ -53,10 +53,10 @@ impl Input {
                 if let Some(first) = narrow.first_mut() {
                     *first = 1;
                 }
-                entries(&narrow).expand(&self.size, false)
+                elements(&narrow).expand(&self.size, false)
             }
             View::ChannelsLast => {
-                let x = entries(&self.size);
+                let x = elements(&self.size);
                 if x.dim() != 4 {
                     return x;
                 }
@@ -109,9 +109,9 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 fn layer<const RESCALE: bool>(case: &Case) -> DropoutLayer<RESCALE> {
-    let layer = DropoutLayer::new(case.p).unwrap().noise_shape(case.shape.clone());
+    let layer = DropoutLayer::new(case.p).unwrap().with_noise_shape(case.shape.clone());
     match case.seed {
-        Some(seed) => layer.seed(seed),
+        Some(seed) => layer.with_seed(seed),
         None => {
             tch::manual_seed(case.torch_seed);
             layer
@@ -142,7 +142,7 @@ fn check<const RESCALE: bool>(case: &Case) {
     }
 
     // It is x times a mask of the noise shape, with zeros and one other value.
-    let mask = layer::<RESCALE>(case).draw_mask(&x).unwrap();
+    let mask = layer::<RESCALE>(case).draw_mask(&x, true).unwrap();
     assert_eq!((mask.kind(), mask.size()), (x.kind(), noise));
     let scale = if RESCALE && case.p < 1.0 { 1.0 / (1.0 - case.p) } else { 1.0 };
     let values = mask.eq(0).logical_or(&same_product(&mask, &mask.full_like(scale)));
@@ -184,7 +184,7 @@ proptest! {
         let _generator = alone();
         let x = Tensor::ones(&size, (kind, device()));
         let layer = match DropoutLayer::<true>::new(p) {
-            Ok(layer) => layer.noise_shape(shape.clone()),
+            Ok(layer) => layer.with_noise_shape(shape.clone()),
             Err(error) => {
                 prop_assert!(!(0.0..=1.0).contains(&p));
                 let expected = format!("p must be a probability in [0, 1], got {p}");
@@ -193,7 +193,7 @@ proptest! {
             }
         };
         let layer = match seed {
-            Some(seed) => layer.seed(seed),
+            Some(seed) => layer.with_seed(seed),
             None => layer,
         };
         match layer.f_forward_t(&x, true) {

@@ -4,14 +4,10 @@ mod common;
 
 use std::collections::HashSet;
 
-use common::{assert_same_bits, float};
+use common::{assert_same_bits, float, unscaled_elements};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
-use tch_dropout::{Dropout, Error, NoiseShape, Stream, TrueDropout};
-
-fn elements(p: f64) -> Dropout {
-    Dropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
-}
+use tch_dropout::{Dropout, Error, Stream, TrueDropout};
 
 fn ones(size: &[i64]) -> Tensor {
     Tensor::ones(size, float())
@@ -29,26 +25,37 @@ fn philox(key: u64, counter: u128) -> [u32; 4] {
     c
 }
 
-/// The first 16 of an entry's bits: one of the eight lanes of a block.
-fn first_bits(seed: u64, high: u128, entry: u64) -> u32 {
-    let word = philox(seed, high | u128::from(entry / 8))[entry as usize % 8 / 2];
-    (word >> (16 * (entry % 2))) & 0xFFFF
-}
-
-/// What a stream's mask is by definition: an entry is dropped if its 64 bits are below p · 2⁶⁴. All but
-/// its first 16 bits come from a block of its own.
-fn expected(seed: u64, worker: u16, step: u64, p: f64, entries: u64) -> Vec<f32> {
-    let threshold = (p * 2f64.powi(64)) as u128;
+/// What a stream's mask is by definition, see `src/rng/counter.rs` and `src/cpu/bernoulli.rs`: an element is
+/// dropped if its bits, as a binary fraction, are below p. It has six of its own; where they are p's first
+/// six, and p has more, words of its tile's pool decide, in the order of the tile's words and their bits.
+fn expected(stream: [u64; 4], p: f64, elements: usize) -> Vec<f32> {
+    let [seed, worker, layer, step] = stream;
+    let threshold = (p * 2f64.powi(64)) as u64;
     let high = u128::from(worker) << 112 | u128::from(step) << 64;
-    (0..entries)
-        .map(|entry| {
-            let first = first_bits(seed, high, entry);
-            let tail = philox(seed, high | 1 << 63 | u128::from(entry));
-            let tail = (u128::from(tail[1]) << 32 | u128::from(tail[0])) >> 16;
-            let bits = u128::from(first) << 48 | tail;
-            f32::from(u8::from(bits >= threshold))
-        })
-        .collect()
+    let word = |kind: u64, tile: usize, word: usize| {
+        let block = (16 * tile + word % 16) as u64;
+        philox(seed, high | u128::from(kind | layer << 46 | block))[word / 16 % 4]
+    };
+    let mut kept = vec![1.0; elements.next_multiple_of(2048)];
+    for tile in 0..elements.div_ceil(2048) {
+        let mut pool = (0..).map(|n| word(1 << 63 | (n / 64) << 40, tile, n as usize % 64));
+        for (l, j) in (0..64).flat_map(|l| (0..32).map(move |j| (l, j))) {
+            let bits = (0..6).fold(0, |bits, plane| bits << 1 | word(plane << 40, tile, l) >> j & 1);
+            let first = (threshold >> 58) as u32;
+            let mut below = bits < first;
+            if bits == first && threshold << 6 != 0 {
+                let mut next = || pool.next().unwrap();
+                let (high, low) = ((threshold >> 26) as u32, (threshold << 6) as u32);
+                let bits = next();
+                below = bits < high || bits == high && next() < low;
+            }
+            if below {
+                kept[2048 * tile + 64 * j + l] = 0.0;
+            }
+        }
+    }
+    kept.truncate(elements);
+    kept
 }
 
 #[test]
@@ -58,78 +65,75 @@ fn masks_are_what_they_are_defined_to_be() {
         (u64::MAX, u16::MAX, (1 << 48) - 1, 0.1),
         (0x0123_4567_89AB_CDEF, 7, 12_345_678_901, 1.0 / 3.0),
         (1, 0, 0, 2f64.powi(-14)),
+        (2, 1, 3, 0.984375 + 1e-9),
+        (3, 0, 0, 0.984375),
+        (4, 0, 0, 1.0 / 256.0 - 1e-9),
+        (5, 0, 0, 1.0 - 1e-9),
     ] {
-        // Enough entries for some to tie in their first 16 bits.
-        let layer = elements(p).stream(Stream::new(seed).worker(worker));
-        layer.set_step(step).unwrap();
-        let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[300_001]), true)).unwrap();
-        assert!(mask == expected(seed, worker, step, p, 300_001), "seed {seed}, p {p}");
+        let layer = unscaled_elements(p).with_stream(Stream::new(seed).with_worker(worker));
+        layer.stream().unwrap().set_step(step).unwrap();
+        let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[100_001]), true)).unwrap();
+        let expected = expected([seed, worker.into(), 0, step], p, 100_001);
+        assert!(mask == expected, "seed {seed}, p {p}");
     }
 }
 
-/// Two entries that tie with the threshold at once, in one tile, which looks for ties as a whole.
+/// One tie in 2³² needs a second word of the pool: here it is the first tie of all, as p has that word's bits.
 #[test]
-fn two_ties_in_a_tile_are_both_settled() {
-    let (seed, step, first) = (0..)
-        .find_map(|step| {
-            let high = u128::from(step) << 64;
-            let mut firsts: Vec<u32> = (0..128).map(|entry| first_bits(3, high, entry)).collect();
-            firsts.sort();
-            let twice = firsts.windows(2).find(|pair| pair[0] == pair[1])?[0];
-            Some((3, step, twice))
-        })
-        .unwrap();
-    // Nearly all of what ties is dropped, which their first 16 bits alone would keep.
-    let p = (f64::from(first) + 0.999) / 65536.0;
-    let layer = elements(p).seed(seed);
-    layer.set_step(step).unwrap();
-    let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[128]), true)).unwrap();
-    assert_eq!(mask, expected(seed, 0, step, p, 128));
+fn a_tie_that_ties_again_takes_another_word() {
+    for seed in 0..64 {
+        let word = philox(seed, 1 << 63)[0];
+        let threshold = 5 << 58 | u64::from(word) << 26 | 1 << 25;
+        let p = threshold as f64 / 2f64.powi(64);
+        assert_eq!((p * 2f64.powi(64)) as u64, threshold);
+        let mask = unscaled_elements(p).with_seed(seed).forward_t(&ones(&[2048]), true);
+        assert!(Vec::<f32>::try_from(mask).unwrap() == expected([seed, 0, 0, 0], p, 2048));
+    }
 }
 
 /// These numbers may change only with a new major version, and then the CHANGELOG says so.
 #[test]
 fn the_first_masks_of_some_seeds_stay_as_they_are() {
     let kept = |seed, p| {
-        let mask = elements(p).seed(seed).forward_t(&ones(&[32]), true);
+        let mask = unscaled_elements(p).with_seed(seed).forward_t(&ones(&[32]), true);
         let kept = Vec::<f32>::try_from(mask).unwrap();
         kept.iter().map(|&kept| if kept == 1.0 { '1' } else { '0' }).collect::<String>()
     };
-    assert_eq!(kept(0, 0.5), "10111111110001101000000011000100");
-    assert_eq!(kept(1, 0.5), "01010111011100011011110111100010");
-    assert_eq!(kept(42, 0.1), "11111011111111010111111101011111");
-    assert_eq!(kept(u64::MAX, 0.9), "00000000000000000000000000100000");
+    assert_eq!(kept(0, 0.5), "10110101000001011100001100001100");
+    assert_eq!(kept(1, 0.5), "01010011100001100010001100010111");
+    assert_eq!(kept(42, 0.1), "11111101111111111111101111111111");
+    assert_eq!(kept(u64::MAX, 0.9), "10000000000000001000000000100100");
 }
 
 #[test]
 fn a_forward_depends_on_seed_step_shape_and_p_alone() {
     let x = ones(&[40, 30]);
-    let layer = elements(0.5).seed(7);
+    let layer = unscaled_elements(0.5).with_seed(7);
     let alone: Vec<Tensor> = (0..4).map(|_| layer.forward_t(&x, true)).collect();
     assert_ne!(alone[0], alone[1]);
 
-    let (layer, other) = (elements(0.5).seed(7), elements(0.5).seed(8));
+    let (layer, other) = (unscaled_elements(0.5).with_seed(7), unscaled_elements(0.5).with_seed(8));
     for expected in &alone {
         tch::manual_seed(3);
         let _ = (other.forward_t(&x, true), x.dropout(0.5, true), layer.forward_t(&x, false));
         assert_same_bits(&layer.forward_t(&x, true), expected);
     }
-    layer.set_step(2).unwrap();
+    layer.stream().unwrap().set_step(2).unwrap();
     assert_same_bits(&layer.forward_t(&x, true), &alone[2]);
-    assert_eq!(layer.step(), Some(3));
+    assert_eq!(layer.stream().map(Stream::step), Some(3));
 }
 
 #[test]
 fn only_forwards_that_draw_take_a_step() {
     let x = ones(&[4, 3]);
-    let layer = TrueDropout::new(0.5).unwrap().seed(1);
+    let layer = TrueDropout::new(0.5).unwrap().with_seed(1);
     let _ = layer.forward_t(&x, false);
     let _ = layer.forward_t(&Tensor::zeros([0, 3], float()), true);
     assert!(layer.f_forward_t(&ones(&[3]), true).is_err());
-    assert_eq!(layer.step(), Some(0));
-    let silent = TrueDropout::new(0.0).unwrap().seed(1);
+    assert_eq!(layer.stream().map(Stream::step), Some(0));
+    let silent = TrueDropout::new(0.0).unwrap().with_seed(1);
     let _ = silent.forward_t(&x, true);
-    assert_eq!(silent.step(), Some(0));
+    assert_eq!(silent.stream().map(Stream::step), Some(0));
 }
 
 #[test]
@@ -141,29 +145,27 @@ fn steps_have_48_bits_and_a_layer_without_a_stream_has_none() {
         "a stream's step must be below 2^48, got 281474976710656"
     );
     stream.set_step((1 << 48) - 1).unwrap();
-    let layer = elements(0.5).stream(stream);
+    let layer = unscaled_elements(0.5).with_stream(stream);
     let last = layer.forward_t(&ones(&[64]), true);
-    assert_eq!(layer.step(), Some(0));
+    assert_eq!(layer.stream().map(Stream::step), Some(0));
     assert_ne!(layer.forward_t(&ones(&[64]), true), last);
 
-    let unseeded = elements(0.5);
-    assert_eq!(unseeded.step(), None);
-    assert_eq!(
-        unseeded.set_step(3).unwrap_err().to_string(),
-        "the layer has no stream to set to step 3: give it a seed first"
-    );
+    assert!(unscaled_elements(0.5).stream().is_none());
 }
 
 #[test]
 fn a_clone_of_a_stream_goes_on_by_itself() {
     let stream = Stream::new(1);
     stream.set_step(5).unwrap();
-    let (a, b) = (elements(0.5).stream(stream.clone()), elements(0.5).stream(stream));
-    let _ = a.draw_mask(&ones(&[1])).unwrap();
-    assert_eq!((a.step(), b.step()), (Some(6), Some(5)));
+    let (a, b) = (
+        unscaled_elements(0.5).with_stream(stream.clone()),
+        unscaled_elements(0.5).with_stream(stream),
+    );
+    let _ = a.draw_mask(&ones(&[1]), true).unwrap();
+    assert_eq!((a.stream().map(Stream::step), b.stream().map(Stream::step)), (Some(6), Some(5)));
 }
 
-/// A stream of n entries with mean 0 and variance 1.
+/// A stream of n elements with mean 0 and variance 1.
 fn normalised(layer: &Dropout, p: f64, n: i64) -> Tensor {
     let mask = layer.forward_t(&ones(&[n]), true).to_kind(Kind::Double);
     (mask - (1.0 - p)) / (p * (1.0 - p)).sqrt()
@@ -180,7 +182,7 @@ const SIGMAS: f64 = 5.33;
 #[test]
 fn rows_and_columns_have_the_right_counts() {
     let (p, side) = (0.3, 1024);
-    let mask = elements(p).seed(1).forward_t(&ones(&[side, side]), true);
+    let mask = unscaled_elements(p).with_seed(1).forward_t(&ones(&[side, side]), true);
     for dimension in [0, 1] {
         let counts = mask.sum_dim_intlist([dimension].as_slice(), false, Kind::Double);
         let n = side as f64;
@@ -195,7 +197,7 @@ fn rows_and_columns_have_the_right_counts() {
 fn no_serial_correlation() {
     let (n, row) = (1 << 20, 1000);
     for p in [0.1, 0.5, 0.9] {
-        let stream = normalised(&elements(p).seed(2), p, n);
+        let stream = normalised(&unscaled_elements(p).with_seed(2), p, n);
         for lag in (1..=64).chain([row, 128, 1024, 4096]) {
             let correlation =
                 mean_product(&stream.narrow(0, 0, n - lag), &stream.narrow(0, lag, n - lag));
@@ -210,7 +212,7 @@ fn no_serial_correlation() {
 #[test]
 fn the_right_number_of_runs() {
     let n = 1 << 20;
-    let mask = elements(0.5).seed(3).forward_t(&ones(&[n]), true);
+    let mask = unscaled_elements(0.5).with_seed(3).forward_t(&ones(&[n]), true);
     let (first, second) = (mask.narrow(0, 0, n - 1), mask.narrow(0, 1, n - 1));
     let changes = first.ne_tensor(&second).count_nonzero(None);
     let (changes, pairs) = (changes.double_value(&[]), (n - 1) as f64);
@@ -221,10 +223,10 @@ fn the_right_number_of_runs() {
 #[test]
 fn neighbouring_seeds_steps_and_workers_are_not_correlated() {
     let n = 1 << 18;
-    let base = normalised(&elements(0.5).seed(10), 0.5, n);
+    let base = normalised(&unscaled_elements(0.5).with_seed(10), 0.5, n);
     let at = |seed, worker, step| {
-        let layer = elements(0.5).stream(Stream::new(seed).worker(worker));
-        layer.set_step(step).unwrap();
+        let layer = unscaled_elements(0.5).with_stream(Stream::new(seed).with_worker(worker));
+        layer.stream().unwrap().set_step(step).unwrap();
         normalised(&layer, 0.5, n)
     };
     let bits = (0..16).map(|bit| 1u64 << bit);
@@ -243,8 +245,8 @@ fn neighbouring_seeds_steps_and_workers_are_not_correlated() {
 fn streams_of_many_workers_differ() {
     let masks: HashSet<Vec<u8>> = (0..1000)
         .map(|worker| {
-            let layer = elements(0.5).stream(Stream::new(1).worker(worker));
-            let mask = layer.draw_mask(&ones(&[128]).to_kind(Kind::Uint8)).unwrap();
+            let layer = unscaled_elements(0.5).with_stream(Stream::new(1).with_worker(worker));
+            let mask = layer.draw_mask(&ones(&[128]).to_kind(Kind::Uint8), true).unwrap();
             Vec::try_from(mask).unwrap()
         })
         .collect();

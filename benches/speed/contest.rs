@@ -5,10 +5,10 @@ use std::fmt;
 use comfy_table::Table;
 use serde::{Serialize, Serializer};
 use tch::nn::ModuleT;
-use tch::{no_grad, Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 use tch_dropout::{NoiseShape, TrueDropout};
 
-use crate::timing::{side_by_side, Effort};
+use crate::timing::{Effort, side_by_side};
 use crate::{new_table, right_align};
 
 #[derive(Clone, Copy)]
@@ -34,7 +34,7 @@ impl Serialize for Pass {
 }
 
 #[derive(Serialize)]
-pub struct Entry {
+pub struct Measurement {
     pub shape: Vec<i64>,
     pub kind: String,
     pub pass: Pass,
@@ -54,7 +54,7 @@ const ONE_PASS: &str = "one pass";
 const LIBTORCH: &str = "Tensor::dropout";
 
 fn contestants(p: f64) -> Vec<(&'static str, Forward)> {
-    let ours = |shape| TrueDropout::new(p).expect("p is a probability").noise_shape(shape);
+    let ours = |shape| TrueDropout::new(p).expect("p is a probability").with_noise_shape(shape);
     let forward = |layer: TrueDropout| -> Forward { Box::new(move |x| layer.forward_t(x, true)) };
     vec![
         (ONE_PASS, Box::new(|x: &Tensor| x * 2.0)),
@@ -64,7 +64,7 @@ fn contestants(p: f64) -> Vec<(&'static str, Forward)> {
         ("channels", forward(ours(NoiseShape::Channels))),
         ("samples", forward(ours(NoiseShape::Samples))),
         ("elements", forward(ours(NoiseShape::Elements))),
-        ("elements with a seed", forward(ours(NoiseShape::Elements).seed(1))),
+        ("elements with a seed", forward(ours(NoiseShape::Elements).with_seed(1))),
     ]
 }
 
@@ -83,7 +83,7 @@ pub fn run(
     p: f64,
     device: Device,
     effort: Effort,
-) -> Vec<Entry> {
+) -> Vec<Measurement> {
     let (names, forwards): (Vec<_>, Vec<_>) = contestants(p).into_iter().unzip();
     let times = race(&forwards, shape, kind, pass, device, effort);
     let time_of = |name| {
@@ -91,7 +91,7 @@ pub fn run(
         times[place]
     };
     let (one_pass, libtorch) = (time_of(ONE_PASS), time_of(LIBTORCH));
-    let entry = |(contestant, median_ns): (&'static str, f64)| Entry {
+    let measurement = |(contestant, median_ns): (&'static str, f64)| Measurement {
         shape: shape.to_vec(),
         kind: if kind == Kind::Float { "f32" } else { "bf16" }.to_owned(),
         pass,
@@ -101,7 +101,7 @@ pub fn run(
         vs_libtorch: libtorch / median_ns,
         vs_one_pass: median_ns / one_pass,
     };
-    names.iter().copied().zip(times.iter().copied()).map(entry).collect()
+    names.iter().copied().zip(times.iter().copied()).map(measurement).collect()
 }
 
 /// The times of these forwards on one input.
@@ -128,7 +128,7 @@ fn race(
 }
 
 fn elements(p: f64) -> Forward {
-    let layer = TrueDropout::new(p).expect("p is a probability").noise_shape(NoiseShape::Elements);
+    let layer = TrueDropout::elements(p).expect("p is a probability");
     Box::new(move |x| layer.forward_t(x, true))
 }
 

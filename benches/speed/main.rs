@@ -4,17 +4,20 @@
 //! alike; times are medians over the turns.
 
 mod contest;
+mod machine;
 mod timing;
 mod transformer;
 
 use std::path::PathBuf;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use comfy_table::{presets, CellAlignment, Table};
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
 use tch::{Cuda, Device, Kind};
 
-use contest::{Entry, Pass};
+use contest::{Measurement, Pass};
+use machine::Machine;
 use timing::Effort;
 
 /// Compares this crate's dropout with libtorch's, and both with a single pass over the tensor
@@ -28,13 +31,24 @@ struct Args {
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
     device: String,
 
-    /// Write the table's figures to a JSON file
+    /// Write the table's figures, and what they were measured on, to a JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// The probability of dropping in the table.
+const P: f64 = 0.5;
+
+/// What the JSON file has.
+#[derive(Serialize)]
+struct Figures {
+    machine: Machine,
+    p: f64,
+    measurements: Vec<Measurement>,
 }
 
 fn main() -> Result<()> {
@@ -47,24 +61,25 @@ fn main() -> Result<()> {
         let cannot = || format!("cannot write {}", path.display());
         std::fs::File::options().append(true).create(true).open(path).with_context(cannot)?;
     }
-    println!("{}", machine(device));
+    let machine = Machine::new(device);
+    println!("{machine}");
 
     let shapes: &[&[i64]] = if args.quick {
         &[&[64, 512], &[8, 16, 14, 14]]
     } else {
         &[&[64, 512], &[256, 1024], &[4096, 4096], &[32, 64, 56, 56]]
     };
-    let mut entries = Vec::new();
+    let mut rows = Vec::new();
     for &shape in shapes {
         for kind in [Kind::Float, Kind::BFloat16] {
             for pass in [Pass::Forward, Pass::ForwardBackward] {
-                entries.extend(contest::run(shape, kind, pass, 0.5, device, effort));
+                rows.extend(contest::run(shape, kind, pass, P, device, effort));
             }
         }
     }
-    println!("\np = 0.5\n{}", table(&entries));
+    println!("\np = {P}\n{}", table(&rows));
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&entries)?;
+        let text = serde_json::to_string_pretty(&Figures { machine, p: P, measurements: rows })?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
 
@@ -77,18 +92,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What the figures were measured on.
-fn machine(device: Device) -> String {
-    if device.is_cuda() {
-        return "on cuda:0".to_owned();
-    }
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
-    let model = model.and_then(|line| line.split_once(": ")).map_or("an unknown CPU", |(_, m)| m);
-    format!("on {model}, {} threads", tch::get_num_threads())
-}
-
-fn table(entries: &[Entry]) -> Table {
+fn table(rows: &[Measurement]) -> Table {
     let mut table = new_table(&[
         "shape",
         "kind",
@@ -99,16 +103,16 @@ fn table(entries: &[Entry]) -> Table {
         "vs libtorch",
         "vs one pass",
     ]);
-    for entry in entries {
+    for row in rows {
         table.add_row([
-            format!("{:?}", entry.shape),
-            entry.kind.clone(),
-            entry.pass.to_string(),
-            entry.contestant.to_owned(),
-            format!("{:.4}", entry.median_ns / 1e6),
-            format!("{:.3}", entry.ns_per_element),
-            format!("{:.2}x as fast", entry.vs_libtorch),
-            format!("{:.2}", entry.vs_one_pass),
+            format!("{:?}", row.shape),
+            row.kind.clone(),
+            row.pass.to_string(),
+            row.contestant.to_owned(),
+            format!("{:.4}", row.median_ns / 1e6),
+            format!("{:.3}", row.ns_per_element),
+            format!("{:.2}x as fast", row.vs_libtorch),
+            format!("{:.2}", row.vs_one_pass),
         ]);
     }
     right_align(&mut table, 4);

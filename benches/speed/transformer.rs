@@ -6,9 +6,9 @@ use comfy_table::Table;
 use std::cell::RefCell;
 use tch::nn::{self, Module, ModuleT, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{NoiseShape, TrueDropout};
+use tch_dropout::TrueDropout;
 
-use crate::timing::{side_by_side, Effort};
+use crate::timing::{Effort, side_by_side};
 use crate::{new_table, right_align};
 
 const P: f64 = 0.1;
@@ -29,7 +29,7 @@ fn libtorchs() -> Result<Box<dyn ModuleT>> {
 }
 
 fn ours() -> Result<Box<dyn ModuleT>> {
-    Ok(Box::new(TrueDropout::new(P)?.noise_shape(NoiseShape::Elements)))
+    Ok(Box::new(TrueDropout::elements(P)?))
 }
 
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! What several tests need.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
+use tch_dropout::{Dropout, TrueDropout};
 
 /// Where the tests' tensors are: on the CPU, or where `TCH_DROPOUT_DEVICE` says.
 pub fn device() -> Device {
@@ -26,13 +27,23 @@ pub fn float() -> (Kind, Device) {
     (Kind::Float, device())
 }
 
+/// The usual dropout.
+pub fn elements(p: f64) -> TrueDropout {
+    TrueDropout::elements(p).unwrap()
+}
+
+/// The usual dropout, not rescaled: its output over ones is the mask's zeros and ones.
+pub fn unscaled_elements(p: f64) -> Dropout {
+    Dropout::elements(p).unwrap()
+}
+
 /// One test at a time: for what the whole process has one of, such as libtorch's generator.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// No entry of it is 0, so that a 0 in an output is a dropped entry.
+/// No element of it is 0, so that a 0 in an output is a dropped element.
 pub fn nonzero(size: &[i64]) -> Tensor {
     Tensor::rand(size, float()) + 0.5
 }
@@ -72,7 +83,7 @@ pub fn same_product(a: &Tensor, b: &Tensor) -> Tensor {
     a.isclose(b, 2.0 * unit, 0.0, true)
 }
 
-/// How many entries are not 0.
+/// How many elements are not 0.
 pub fn kept(t: &Tensor) -> f64 {
     t.count_nonzero(None).double_value(&[])
 }
@@ -112,14 +123,4 @@ pub fn stdout(output: &Output) -> String {
 
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// MNIST, where `MNIST_DIR` or the example's own directory has it.
-pub fn mnist_directory() -> Option<PathBuf> {
-    let directory = std::env::var_os("MNIST_DIR").map_or("data/mnist".into(), PathBuf::from);
-    let found = directory.join("train-images-idx3-ubyte.gz").exists();
-    if !found {
-        println!("skipped: no MNIST in {}; MNIST_DIR may name another place", directory.display());
-    }
-    found.then_some(directory)
 }

@@ -29,7 +29,7 @@ const TILE: i64 = 128;
 /// What a layer claims of its output for an input of ones.
 pub struct Claim {
     pub p: f64,
-    /// A kept entry.
+    /// A kept element.
     pub kept: f64,
     pub shape: NoiseShape,
     /// The input's, with 2²⁰ draws in the noise shape.
@@ -62,7 +62,7 @@ impl Claim {
         deviates.into_iter().filter_map(|(what, z)| finding(&what, z)).collect()
     }
 
-    /// The outputs, narrowed to the first of those entries that share a draw.
+    /// The outputs, narrowed to the first of those elements that share a draw.
     fn one_of_each_group(&self, outputs: &Tensor) -> Tensor {
         let noise = self.shape.resolve(&self.size).unwrap();
         (1..)

@@ -11,11 +11,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::{alone, device, float};
 use examination::{Claim, Findings};
-use tch::nn::{self, ModuleT};
 use tch::Tensor;
+use tch::nn::{self, ModuleT};
 use tch_dropout::{
-    apply_mask, column_mask, drop_connect, element_mask, DropConnectConfig, DropoutLayer,
-    NoiseShape, Stream,
+    DropConnectConfig, DropoutLayer, NoiseShape, Stream, apply_mask, column_mask, drop_connect,
+    element_mask,
 };
 
 const NONE: Findings = Vec::new();
@@ -54,12 +54,17 @@ fn layers_keep_their_claim<const RESCALE: bool>() {
     let (_generator, seed) = fresh_seed();
     for (shape, size) in shapes() {
         for p in PROBABILITIES {
-            let layer = || DropoutLayer::<RESCALE>::new(p).unwrap().noise_shape(shape.clone());
-            let seeded = layer().stream(Stream::new(seed as u64).worker(seed as u16));
+            let layer = || DropoutLayer::<RESCALE>::new(p).unwrap().with_noise_shape(shape.clone());
+            let seeded = layer().with_stream(Stream::new(seed as u64).with_worker(seed as u16));
             for layer in [layer(), seeded] {
                 let findings =
                     claim::<RESCALE>(p, &shape, &size).examine(|x| layer.forward_t(x, true));
-                assert_eq!(findings, NONE, "{layer}, seed {seed}, step {:?}", layer.step());
+                assert_eq!(
+                    findings,
+                    NONE,
+                    "{layer}, seed {seed}, step {:?}",
+                    layer.stream().map(Stream::step)
+                );
             }
         }
     }

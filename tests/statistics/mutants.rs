@@ -1,17 +1,14 @@
 //! Layers that are wrong on purpose. Each must be found out by the check that is there for it.
 
-use tch::nn::ModuleT;
 use tch::Tensor;
-use tch_dropout::{apply_mask, Dropout, NoiseShape, TrueDropout};
+use tch::nn::ModuleT;
+use tch_dropout::{Dropout, NoiseShape, TrueDropout, apply_mask};
 
+use crate::common::{float, unscaled_elements};
 use crate::examination::Claim;
-use crate::{claim, common::float, fresh_seed};
+use crate::{claim, fresh_seed};
 
 const SIZE: [i64; 3] = [64, 128, 128];
-
-fn elements(p: f64) -> Dropout {
-    Dropout::new(p).unwrap().noise_shape(NoiseShape::Elements)
-}
 
 fn right(p: f64) -> Claim {
     claim::<false>(p, &NoiseShape::Elements, &SIZE)
@@ -25,7 +22,7 @@ fn assert_found(claim: &Claim, forward: impl Fn(&Tensor) -> Tensor, reason: &str
     assert!(found, "seed {seed}: expected {reason}, found {findings:?}");
 }
 
-/// The neighbours of a mask in memory, the entry at `from + 128 n` written over the one at `to + 128 n`.
+/// The neighbours of a mask in memory, the element at `from + 128 n` written over the one at `to + 128 n`.
 fn copied(mask: &Tensor, from: i64, to: i64) -> Tensor {
     let mask = mask.copy().reshape([-1]);
     let n = mask.numel() as i64 / 128 - 1;
@@ -37,22 +34,23 @@ fn copied(mask: &Tensor, from: i64, to: i64) -> Tensor {
 #[test]
 fn p_that_is_half_a_percent_off() {
     for (p, off) in [(0.5, 0.5 * 1.005), (0.5, 0.5 / 1.005), (0.9, 0.9 * 1.005), (0.1, 0.105)] {
-        assert_found(&right(p), |x| elements(off).forward_t(x, true), "keep rate");
+        assert_found(&right(p), |x| unscaled_elements(off).forward_t(x, true), "keep rate");
     }
 }
 
 #[test]
 fn a_mask_used_again() {
-    let mask = elements(0.5).draw_mask(&Tensor::ones(SIZE, float())).unwrap();
+    let mask = unscaled_elements(0.5).draw_mask(&Tensor::ones(SIZE, float()), true).unwrap();
     assert_found(
         &right(0.5),
         |x| apply_mask(x, &mask).unwrap(),
         "correlation over forwards, lag 1",
     );
-    let layer = elements(0.5).seed(1);
+    let layer = unscaled_elements(0.5).with_seed(1);
     let stuck = |x: &Tensor| {
         let y = layer.forward_t(x, true);
-        layer.set_step(layer.step().unwrap() & 1).unwrap();
+        let stream = layer.stream().unwrap();
+        stream.set_step(stream.step() & 1).unwrap();
         y
     };
     assert_found(&right(0.5), stuck, "correlation over forwards, lag 2");
@@ -64,7 +62,7 @@ fn correlated_columns() {
     let claim = claim::<false>(0.5, &NoiseShape::Columns, &[2, 1 << 20, 2]);
     let columns = Dropout::new(0.5).unwrap();
     let correlated = |x: &Tensor| {
-        let mask = columns.draw_mask(x).unwrap();
+        let mask = columns.draw_mask(x, true).unwrap();
         let copies = Tensor::rand(mask.size(), float()).lt(0.05);
         apply_mask(x, &mask.where_self(&copies.logical_not(), &mask.roll([1], [1]))).unwrap()
     };
@@ -75,11 +73,11 @@ fn correlated_columns() {
 fn off_by_one_at_the_edge_of_a_tile() {
     let forward = |from, to| {
         move |x: &Tensor| {
-            let mask = elements(0.5).draw_mask(x).unwrap();
+            let mask = unscaled_elements(0.5).draw_mask(x, true).unwrap();
             apply_mask(x, &copied(&mask, from, to)).unwrap()
         }
     };
-    // The last entry of a tile is its neighbour's, or the next tile's first one.
+    // The last element of a tile is its neighbour's, or the next tile's first one.
     assert_found(&right(0.5), forward(126, 127), "correlation over dimension 2, lag 1");
     assert_found(&right(0.5), forward(128, 127), "correlation in memory, lag 1");
 }
@@ -87,14 +85,14 @@ fn off_by_one_at_the_edge_of_a_tile() {
 #[test]
 fn an_entry_of_each_tile_that_is_never_dropped() {
     let first_is_kept = |x: &Tensor| {
-        let mask = elements(0.5).draw_mask(x).unwrap();
+        let mask = unscaled_elements(0.5).draw_mask(x, true).unwrap();
         let _ = mask.reshape([-1, 128]).select(1, 0).fill_(1.0);
         apply_mask(x, &mask).unwrap()
     };
     assert_found(&right(0.5), first_is_kept, "keep rate");
     // Even if the others make up for it.
     let made_up_for = |x: &Tensor| {
-        let mask = elements(0.5 * 128.0 / 127.0).draw_mask(x).unwrap();
+        let mask = unscaled_elements(0.5 * 128.0 / 127.0).draw_mask(x, true).unwrap();
         let _ = mask.reshape([-1, 128]).select(1, 0).fill_(1.0);
         apply_mask(x, &mask).unwrap()
     };
@@ -104,7 +102,7 @@ fn an_entry_of_each_tile_that_is_never_dropped() {
 #[test]
 fn a_wrong_scale() {
     let elements = claim::<true>(0.1, &NoiseShape::Elements, &SIZE);
-    let layer = TrueDropout::new(0.1).unwrap().noise_shape(NoiseShape::Elements);
+    let layer = TrueDropout::elements(0.1).unwrap();
     assert_found(&elements, |x| layer.forward_t(x, true) * 1.00001, "values");
     let wrong = Claim { kept: 1.0, ..elements };
     assert_found(&wrong, |x| layer.forward_t(x, true), "values");
@@ -115,7 +113,7 @@ fn a_wrong_scale() {
 
 #[test]
 fn another_noise_shape() {
-    let layer = |shape| Dropout::new(0.5).unwrap().noise_shape(shape);
+    let layer = |shape| Dropout::new(0.5).unwrap().with_noise_shape(shape);
     let claim = |shape| claim::<false>(0.5, &shape, &[1024, 1024, 2]);
     let elements = layer(NoiseShape::Elements);
     let unequal = "groups that are not equal throughout";

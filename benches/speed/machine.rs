@@ -1,0 +1,51 @@
+//! What the figures were measured on.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+use tch::Device;
+
+#[derive(Serialize)]
+pub struct Machine {
+    device: String,
+    /// The processor's name, where the system tells it.
+    cpu: Option<String>,
+    threads: i32,
+    libtorch: Option<String>,
+}
+
+impl Machine {
+    pub fn new(device: Device) -> Machine {
+        Machine {
+            device: if device.is_cuda() { "cuda:0" } else { "cpu" }.to_owned(),
+            cpu: cpu(),
+            threads: tch::get_num_threads(),
+            libtorch: libtorch(),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cpu = self.cpu.as_deref().unwrap_or("an unknown CPU");
+        let libtorch = self.libtorch.as_deref().unwrap_or("of an unknown version");
+        write!(f, "on {}: {cpu}, {} threads, libtorch {libtorch}", self.device, self.threads)
+    }
+}
+
+fn cpu() -> Option<String> {
+    let info = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Some(name?.1.to_owned())
+}
+
+/// libtorch has no call for its version, but a file beside the library that this process has loaded.
+fn libtorch() -> Option<String> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let library = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
+    let directory = Path::new(&library[library.find('/')?..]).parent()?.parent()?;
+    let version = fs::read_to_string(directory.join("build-version")).ok()?;
+    Some(version.trim().to_owned())
+}

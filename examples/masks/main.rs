@@ -1,0 +1,42 @@
+//! A picture of the masks: what each noise shape, and DropConnect, drops together.
+//!
+//!     cargo run --release --example masks -- --out masks.svg
+
+mod drawing;
+mod panel;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+/// Draws a mask of each noise shape, and DropConnect's, as an SVG
+#[derive(Parser)]
+struct Args {
+    /// Where to write the picture
+    #[arg(long, value_name = "FILE", default_value = "masks.svg")]
+    out: PathBuf,
+
+    /// The seed of the masks
+    #[arg(long, default_value_t = 2)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let svg = drawing::draw(&panel::panels(args.seed)?)?;
+    fs::write(&args.out, svg).with_context(|| format!("cannot write {}", args.out.display()))?;
+    println!("wrote {}", args.out.display());
+    Ok(())
+}

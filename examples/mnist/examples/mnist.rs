@@ -1,0 +1,12 @@
+//! The article's experiment: a model, trained once per dropout layer, on MNIST.
+//!
+//!     cargo run --release --example mnist -- --help
+
+use std::process::ExitCode;
+
+use mnist_experiment::args::Args;
+use mnist_experiment::{console, experiment};
+
+fn main() -> ExitCode {
+    console::end(experiment::run(&Args::read()))
+}

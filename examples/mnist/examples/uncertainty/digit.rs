@@ -1,0 +1,73 @@
+//! One digit: found, turned, and drawn.
+
+use anyhow::{Context, Result};
+use tch::{Kind, Tensor};
+
+use mnist_experiment::data::Split;
+
+pub const SIDE: i64 = 28;
+
+/// The first image `[784]` of a class.
+pub fn find(split: &Split, class: i64) -> Result<Tensor> {
+    let labels = Vec::<i64>::try_from(&split.labels)?;
+    let place = labels.iter().position(|&label| label == class);
+    let place = place.with_context(|| format!("there is no {class} among the test images"))?;
+    Ok(split.images.get(place as i64))
+}
+
+/// The image turned clockwise by each of these angles in degrees, `[angles, 784]`.
+pub fn turn(image: &Tensor, angles: &[f64]) -> Tensor {
+    let count = angles.len() as i64;
+    // From a place in the output to the place in the input that it shows.
+    let rotations: Vec<f64> = angles
+        .iter()
+        .flat_map(|angle| {
+            let (sin, cos) = angle.to_radians().sin_cos();
+            [cos, sin, 0.0, -sin, cos, 0.0]
+        })
+        .collect();
+    let rotations = Tensor::from_slice(&rotations).to_kind(Kind::Float).reshape([count, 2, 3]);
+    let grid = Tensor::affine_grid_generator(&rotations, [count, 1, SIDE, SIDE], false);
+    let images = image.reshape([1, 1, SIDE, SIDE]).repeat([count, 1, 1, 1]);
+    let (bilinear, zeros) = (0, 0);
+    images.grid_sampler(&grid, bilinear, zeros, false).reshape([count, SIDE * SIDE])
+}
+
+/// SVG of an image `[784]` in a black square whose corner is at `x`, `y`: a path per shade of grey, with
+/// a stroke of it for each run of pixels. An element per pixel would take twenty times the bytes.
+pub fn svg(image: &Tensor, x: f64, y: f64, pixel: f64) -> Result<String> {
+    const SHADES: f32 = 8.0;
+    let shades: Vec<i32> = Vec::<f32>::try_from(image)?
+        .iter()
+        .map(|ink| (ink.clamp(0.0, 1.0) * SHADES).round() as i32)
+        .collect();
+    // A stroke goes through the middle of its row.
+    let middle = y + pixel / 2.0;
+    let mut svg = format!(
+        "<g transform=\"translate({x} {middle}) scale({pixel})\" shape-rendering=\"crispEdges\">\
+         <path d=\"M0-.5h{SIDE}v{SIDE}h-{SIDE}z\"/>"
+    );
+    for shade in 1..=SHADES as i32 {
+        let runs = runs(&shades, shade);
+        if !runs.is_empty() {
+            let grey = (shade as f32 / SHADES * 255.0) as u8;
+            svg += &format!("<path stroke=\"#{grey:02x}{grey:02x}{grey:02x}\" d=\"{runs}\"/>");
+        }
+    }
+    Ok(svg + "</g>\n")
+}
+
+/// The rows' runs of a shade, as a path.
+fn runs(shades: &[i32], shade: i32) -> String {
+    let mut path = String::new();
+    for (row, pixels) in shades.chunks(SIDE as usize).enumerate() {
+        let mut column = 0;
+        for run in pixels.chunk_by(|a, b| a == b) {
+            if run[0] == shade {
+                path += &format!("M{column} {row}h{}", run.len());
+            }
+            column += run.len();
+        }
+    }
+    path
+}

@@ -1,0 +1,59 @@
+//! A digit that turns, and a network that becomes unsure: Monte Carlo dropout on MNIST, as a picture.
+//!
+//!     cargo run --release --example uncertainty -- --out uncertainty.svg
+
+mod args;
+mod chart;
+mod curves;
+mod digit;
+mod model;
+mod timing;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use mnist_experiment::{console, data, output};
+use tch::Device;
+use tch::nn::ModuleT;
+use tch_dropout::MonteCarlo;
+
+use args::Args;
+use curves::Curves;
+
+/// Where the digit is looked at, in degrees.
+const STEP: i64 = 5;
+const END: i64 = 180;
+/// Passes in one forward: the digit's turns are few rows.
+const FOLD: i64 = 10;
+
+fn main() -> ExitCode {
+    console::end(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Result<()> {
+    if !args.time {
+        output::check_writable(&args.out)?;
+    }
+    let dataset = if args.synthetic {
+        data::synthetic(Device::Cpu)?
+    } else {
+        data::load(args.data_dir.as_deref(), Device::Cpu)?
+    };
+    console::note(format_args!("training on {}", dataset.name));
+    let model = model::train(&dataset.train, args.seed)?;
+    let forward = |x: &tch::Tensor, train| model.forward_t(x, train);
+    if args.time {
+        return timing::report(forward, &dataset.test.images, args.passes);
+    }
+
+    let angles: Vec<f64> = (0..=END).step_by(STEP as usize).map(|angle| angle as f64).collect();
+    let turned = digit::turn(&digit::find(&dataset.test, args.digit)?, &angles);
+    let passes = MonteCarlo::new(args.passes)?.fold(FOLD.min(args.passes))?;
+    let curves = Curves::new(&angles, &passes.predict(forward, &turned)?)?;
+    console::print(curves.in_words(args.digit))?;
+
+    let svg = chart::draw(&curves, &turned, args.digit)?;
+    output::write(&args.out, svg.as_bytes())?;
+    console::print(format_args!("wrote {}", args.out.display()))
+}

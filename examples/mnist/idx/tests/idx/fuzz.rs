@@ -1,0 +1,20 @@
+//! The promise, held to what a fuzzer comes up with. In `examples/mnist/idx`:
+//!
+//!     cargo install cargo-fuzz
+//!     RUSTC_BOOTSTRAP=1 cargo fuzz run idx
+//!
+//! The variable lets a stable compiler do what cargo-fuzz asks of a nightly one.
+#![no_main]
+
+mod promise;
+
+libfuzzer_sys::fuzz_target!(
+    init: {
+        // Whoever wants backtraces of panics does not want one of each error.
+        // SAFETY: the fuzzer has started no thread yet.
+        unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+    },
+    |file: &[u8]| {
+        promise::check(file);
+    }
+);

@@ -1,0 +1,82 @@
+//! Files that are written whole, or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::NamedTempFile;
+
+/// Finds out before the training whether [`write()`] can work.
+pub fn check_writable(path: &Path) -> Result<()> {
+    ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
+    if is_special(path) {
+        return Ok(());
+    }
+    // To replace a file takes no right to write to it, but ought to.
+    let opened = match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        opened => opened.map(drop),
+    };
+    opened
+        .and_then(|()| temporary_beside(&destination(path)).map(drop))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes to a temporary file and renames it, so that whoever reads, and whenever this program is
+/// stopped, the file is the old one or the new one.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written =
+        if is_special(path) { pass_on(path, bytes) } else { replace(&destination(path), bytes) };
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A device or a pipe, such as /dev/stdout: it is written to, as it must not be replaced.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| !file.is_file() && !file.is_dir())
+}
+
+/// Writes for whoever still reads.
+fn pass_on(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::write(path, bytes) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = temporary_beside(path)?;
+    if let Ok(old) = path.metadata() {
+        file.as_file().set_permissions(old.permissions())?;
+    }
+    file.as_file_mut().write_all(bytes)?;
+    // Some file systems notice only now that they are full.
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The file that is written in the end, by the one name that all its spellings have in common. A link
+/// stays a link: the file behind it counts, even if it is still to be made.
+pub fn destination(path: &Path) -> PathBuf {
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = directory_of(&path).join(target);
+    }
+    match (directory_of(&path).canonicalize(), path.file_name()) {
+        (Ok(directory), Some(name)) => directory.join(name),
+        _ => path,
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Its name says nothing to anybody, so no error has it.
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().make_in(directory_of(path), |name| File::create_new(name))
+}

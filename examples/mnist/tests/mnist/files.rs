@@ -1,0 +1,281 @@
+//! The files that the MNIST example writes: figures, pictures and checkpoints.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::program::{
+    assert_error, assert_usage_error, command, directory, files, json, mnist, stderr, stdout,
+    succeed,
+};
+use safetensors::tensor::{Dtype, TensorView};
+use tch::{Device, nn};
+use tempfile::TempDir;
+
+const SHORT: [&str; 5] = ["--synthetic", "--train-limit", "300", "--layers", "none"];
+
+#[test]
+fn a_saved_model_scores_what_it_scored() {
+    for (model, layer) in [("article", "drop_connect"), ("mlp", "elements"), ("cnn", "channels")] {
+        let directory = directory();
+        let arguments =
+            ["--train-limit", "500", "--layers", layer, "--save", "x", "--json", "x.json"];
+        succeed(&directory, &[&["--synthetic", "--model", model], &arguments[..]].concat());
+        let report = json(&directory.path().join("x.json"));
+        let figure = |name: &str| report["results"][0][name]["mean"].as_f64().unwrap();
+        let shown = format!(
+            "x: macro F1 {:.4}, accuracy {:.4} on the 2000 test images of built-in digits\n",
+            figure("macro_f1"),
+            figure("accuracy")
+        );
+        assert_eq!(succeed(&directory, &["--synthetic", "--model", model, "--load", "x"]), shown);
+    }
+}
+
+/// A file as `--save` writes it, but for what is told.
+fn forged(model: Option<&str>, dtype: Dtype, bias: usize, without: &str) -> Vec<u8> {
+    let zeros = vec![0; 4 * 784 * 512];
+    let shapes = [
+        ("first.weight", vec![512, 784]),
+        ("first.bias", vec![512]),
+        ("second.weight", vec![512, 512]),
+        ("second.bias", vec![512]),
+        ("last.weight", vec![10, 512]),
+        ("last.bias", vec![bias]),
+    ];
+    let size = if dtype == Dtype::F32 { 4 } else { 2 };
+    let views = shapes.into_iter().filter(|(name, _)| *name != without).map(|(name, shape)| {
+        let bytes = &zeros[..size * shape.iter().product::<usize>()];
+        (name, TensorView::new(dtype, shape, bytes).unwrap())
+    });
+    let metadata = model.map(|model| HashMap::from([("model".to_owned(), model.to_owned())]));
+    safetensors::serialize(views, &metadata).unwrap()
+}
+
+#[test]
+fn a_file_that_cannot_be_loaded_is_one_clear_line() {
+    let directory = directory();
+    let good = forged(Some("article"), Dtype::F32, 10, "");
+    let no_file = "it is not a whole safetensors file";
+    let mut overlong = good.clone();
+    overlong[7] = 0xFF;
+    for (bytes, words) in [
+        (vec![], no_file),
+        (b"no tensors here".to_vec(), no_file),
+        (good[..good.len() - 1].to_vec(), no_file),
+        (good[..50].to_vec(), no_file),
+        (overlong, no_file),
+        (forged(None, Dtype::F32, 10, ""), "it does not say which model it is of"),
+        (forged(Some("mlp"), Dtype::F32, 10, ""), "it is of --model mlp, not of --model article"),
+        (forged(Some("rnn"), Dtype::F32, 10, ""), "it is of --model rnn, not of --model article"),
+        (forged(Some("article"), Dtype::F32, 10, "second.bias"), "it has no second.bias"),
+        // tch's own load would broadcast it.
+        (forged(Some("article"), Dtype::F32, 1, ""), "last.bias has shape [1], expected [10]"),
+        (forged(Some("article"), Dtype::F16, 10, ""), "has kind F16, expected F32"),
+    ] {
+        fs::write(directory.path().join("x"), bytes).unwrap();
+        let output = mnist(&directory, &["--synthetic", "--load", "x"]);
+        assert_error(&output, &["cannot load x: ", words]);
+    }
+    fs::write(directory.path().join("x"), good).unwrap();
+    succeed(&directory, &["--synthetic", "--load", "x"]);
+    for missing in ["missing", "."] {
+        let output = mnist(&directory, &["--synthetic", "--load", missing]);
+        assert_error(&output, &[&format!("cannot read {missing}: ")]);
+    }
+}
+
+/// Others read it too: here `tch` itself.
+#[test]
+fn a_saved_model_is_an_ordinary_safetensors_file() {
+    let directory = directory();
+    succeed(&directory, &[&SHORT[..], &["--save", "x.safetensors"]].concat());
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let root = vs.root();
+    let last = nn::linear(&root / "last", 512, 10, Default::default());
+    let before = last.ws.copy();
+    vs.load(directory.path().join("x.safetensors")).unwrap();
+    assert_ne!(last.ws, before);
+}
+
+#[test]
+fn a_plot_names_what_it_shows() {
+    let directory = directory();
+    let arguments = ["--layers", "none,dropout,channels", "--runs", "2", "--epochs", "4"];
+    let files = ["--plot", "x.svg", "--json", "x.json", "--synthetic", "--train-limit", "1000"];
+    succeed(&directory, &[&arguments[..], &files, &["--batch-size", "32"]].concat());
+    let svg = fs::read_to_string(directory.path().join("x.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    assert!(svg.len() < 60_000, "{} bytes", svg.len());
+    let texts: Vec<_> = svg.lines().map(str::trim).collect();
+    for text in [
+        "built-in digits, 1000 training images: article, p = 0.5, 2 runs",
+        "none",
+        "dropout",
+        "channels",
+        "step",
+        "epoch",
+        // A fortieth of 32 steps in each of 4 epochs.
+        "training loss, moving average of 3 steps",
+        "macro F1 on the test set, mean ± std of runs",
+    ] {
+        assert!(texts.contains(&text), "{text:?} should be in {svg}");
+    }
+    // A line each on both sides; the axes are not drawn this thick.
+    let lines = svg.lines().filter(|line| line.starts_with("<polyline") && line.contains("\"2\""));
+    assert_eq!(lines.count(), 6);
+
+    for result in json(&directory.path().join("x.json"))["results"].as_array().unwrap() {
+        let epochs = result["macro_f1_per_epoch"].as_array().unwrap();
+        assert_eq!(epochs.len(), 4);
+        assert_eq!(epochs[3], result["macro_f1"]);
+        assert_ne!(epochs[0], result["macro_f1"]);
+    }
+}
+
+/// However it is stopped: Ctrl-C ends it just as this does, as it has no last words.
+#[test]
+fn a_training_that_is_stopped_leaves_the_runs_before() {
+    for delay in [0, 7, 50] {
+        let directory = directory();
+        let arguments = ["--epochs", "1", "--runs", "10000", "--json", "x.json"];
+        let mut child = command(&directory, &[&SHORT[..], &arguments].concat())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let file = directory.path().join("x.json");
+        let start = Instant::now();
+        while !file.exists() {
+            assert!(start.elapsed() < Duration::from_secs(120), "no run has ended");
+            sleep(Duration::from_millis(1));
+        }
+        sleep(Duration::from_millis(delay));
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+        let report = json(&file);
+        let runs = report["results"][0]["macro_f1"]["runs"].as_array().unwrap().len();
+        assert!((1..10_000).contains(&runs), "{runs}");
+    }
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().unwrap().permissions().mode()
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// New ones have the mode that any has, old ones keep theirs; links lead to where they led, even if
+/// nothing was there.
+#[cfg(unix)]
+#[test]
+fn written_files_are_like_any_other() {
+    let directory = directory();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("other"), "").unwrap();
+    for (link, target) in [("x.json", "behind"), ("x", "y"), ("y", "new")] {
+        std::os::unix::fs::symlink(target, path(link)).unwrap();
+    }
+    fs::write(path("behind"), "old").unwrap();
+    set_mode(&path("behind"), 0o600);
+    let arguments = ["--epochs", "1", "--json", "x.json", "--plot", "x.svg", "--save", "x"];
+    succeed(&directory, &[&SHORT[..], &arguments].concat());
+    for name in ["x.svg", "new"] {
+        assert_eq!(mode(&path(name)), mode(&path("other")), "{name}");
+    }
+    assert_eq!(mode(&path("behind")) & 0o777, 0o600, "a mode stays as it is");
+    for link in ["x.json", "x", "y"] {
+        assert!(path(link).symlink_metadata().unwrap().is_symlink(), "{link} stays a link");
+    }
+    assert!(json(&path("behind"))["results"].is_array());
+    let expected = ["behind", "new", "other", "x", "x.json", "x.svg", "y"];
+    assert_eq!(files(directory.path()), expected, "nothing else is left");
+}
+
+#[cfg(unix)]
+#[test]
+fn one_file_for_two_outputs_is_an_error_under_whatever_names() {
+    let directory = directory();
+    for (link, target) in [("here", "."), ("link", "target"), ("other", "link")] {
+        std::os::unix::fs::symlink(target, directory.path().join(link)).unwrap();
+    }
+    fs::create_dir(directory.path().join("below")).unwrap();
+    let absolute = directory.path().join("target");
+    for (json, plot) in [
+        ("x.svg", "here/x.svg"),
+        ("below/../x.svg", "x.svg"),
+        ("target", "link"),
+        ("other", "link"),
+        (absolute.to_str().unwrap(), "here/other"),
+    ] {
+        let output = mnist(&directory, &[&SHORT[..], &["--json", json, "--plot", plot]].concat());
+        assert_usage_error(&output, &["two outputs", json, plot]);
+    }
+}
+
+/// Runs the experiment where a file may have so many blocks of 512 bytes, as it has on a disk that is
+/// nearly full.
+#[cfg(unix)]
+fn with_little_room(directory: &TempDir, blocks: u32, arguments: &[&str]) -> Output {
+    let program = command(directory, &[&SHORT[..], arguments].concat());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
+    shell.arg(program.get_program()).args(program.get_args()).current_dir(directory);
+    shell.output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_costs_only_what_does_not_fit() {
+    let arguments = ["--epochs", "1", "--json", "x.json", "--plot", "x.svg", "--save", "x"];
+    let no_room = |file: &str| format!("cannot write {file}: File too large");
+    for (blocks, written, missing) in
+        [(8, &["x.json"][..], &["x.svg", "x"][..]), (0, &[], &["x.json", "x.svg", "x"])]
+    {
+        let directory = directory();
+        let output = with_little_room(&directory, blocks, &arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stdout(&output).contains("macro F1"), "there is a table: {}", stdout(&output));
+        let text = stderr(&output);
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.starts_with("error: "), "{text}");
+        assert!(missing.iter().all(|file| last.contains(&no_room(file))), "{text}");
+        assert!(!text.contains(".tmp"), "{text}");
+        assert_eq!(files(directory.path()), written, "nothing else is left");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_told_at_once_and_tried_again() {
+    let directory = directory();
+    let arguments = ["--epochs", "1", "--runs", "2", "--json", "x.json"];
+    let output = with_little_room(&directory, 0, &arguments);
+    let note = "NOTE: cannot write x.json: File too large (os error 27); trying again";
+    assert!(stderr(&output).contains(note), "{}", stderr(&output));
+}
+
+/// As /dev/stdout may be.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_written_to_and_not_replaced() {
+    let directory = directory();
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read(pipe).unwrap()
+    });
+    succeed(&directory, &[&SHORT[..], &["--epochs", "1", "--json", "pipe"]].concat());
+    let report: serde_json::Value = serde_json::from_slice(&reader.join().unwrap()).unwrap();
+    assert_eq!(report["dataset"]["train"], 300);
+    assert!(!pipe.metadata().unwrap().is_file());
+}

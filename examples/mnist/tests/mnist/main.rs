@@ -1,0 +1,13 @@
+//! The experiment and its two programs, one file per promise.
+
+mod arguments;
+mod curves;
+mod data;
+mod download;
+mod figures;
+mod files;
+mod metrics;
+mod models;
+mod program;
+mod streams;
+mod uncertainty;

@@ -1,0 +1,55 @@
+//! A picture, and what is put on it.
+
+use svg::Document;
+use svg::node::Node;
+use svg::node::element::{Description, Group, Style, Text, Title};
+
+use crate::style;
+
+/// As wide as a README shows it.
+pub const WIDTH: f64 = 830.0;
+
+/// A picture in the making.
+pub struct Page {
+    content: Group,
+    title: String,
+    description: String,
+    height: f64,
+}
+
+impl Page {
+    /// The title and the description are for those who cannot see the picture.
+    pub fn new(title: &str, description: &str, height: f64) -> Page {
+        let content = Group::new().set("class", "ink");
+        Page { content, title: title.to_owned(), description: description.to_owned(), height }
+    }
+
+    pub fn add(&mut self, node: impl Into<Box<dyn Node>>) {
+        self.content.append(node);
+    }
+
+    /// The SVG.
+    pub fn finish(self) -> String {
+        let document = Document::new()
+            .set("viewBox", (0, 0, WIDTH, self.height))
+            .set("width", WIDTH)
+            .set("height", self.height)
+            .set("role", "img")
+            .add(Title::new(self.title))
+            .add(Description::new().add(svg::node::Text::new(self.description)))
+            .add(Style::new(style::sheet()))
+            .add(self.content);
+        format!("{document}\n")
+    }
+}
+
+/// A line of text whose baseline begins at a point; the classes `middle` and `end` have it centred or end
+/// there.
+pub fn text(words: impl Into<String>, (x, y): (f64, f64), class: &str) -> Text {
+    Text::new(words.into()).set("x", tenth(x)).set("y", tenth(y)).set("class", class)
+}
+
+/// A tenth of a pixel is as fine as anybody sees.
+pub fn tenth(pixels: f64) -> f64 {
+    (pixels * 10.0).round() / 10.0 + 0.0 // which makes -0 a 0
+}

@@ -1,0 +1,97 @@
+//! A row for each shape, a column for each pass, and in each place two bars.
+
+use anyhow::Result;
+use picture::page::{Page, tenth, text};
+use svg::node::element::{Group, Rectangle};
+
+use crate::figures::{Figures, Pair, Row};
+
+// In pixels.
+const LEFT: f64 = 14.0;
+const COLUMNS: [f64; 2] = [172.0, 510.0];
+const LONGEST_BAR: f64 = 180.0;
+/// From a column's left to where its ratios end.
+const RATIO: f64 = 306.0;
+const BAR: f64 = 15.0;
+const TOP: f64 = 106.0;
+const ROW: f64 = 54.0;
+
+pub fn draw(figures: &Figures) -> Result<String> {
+    let rows = figures.rows()?;
+    let bottom = TOP + rows.len() as f64 * ROW;
+    let title = title(&rows);
+    let description = format!("The time of one call, libtorch's and ours: {}", figures.caption());
+    let mut page = Page::new(&title, &description, bottom + 26.0);
+    page.add(text(title, (LEFT, 24.0), "title"));
+    page.add(legend());
+    for (name, left) in ["forward", "forward and backward"].into_iter().zip(COLUMNS) {
+        page.add(text(name, (left, TOP - 16.0), "bold"));
+    }
+    for (row, top) in rows.iter().zip((0..).map(|row| TOP + f64::from(row) * ROW)) {
+        let elements = format!("{} elements", thousands(row.shape.iter().product()));
+        page.add(text(format!("{:?}", row.shape), (LEFT, top + 13.0), "bold"));
+        page.add(text(elements, (LEFT, top + 30.0), "soft small"));
+        for (pair, left) in row.pairs.iter().zip(COLUMNS) {
+            page.add(bars(pair, (left, top)));
+        }
+    }
+    let caption = format!("Each pair of bars has its own scale. {}.", figures.caption());
+    page.add(text(caption, (LEFT, bottom + 14.0), "soft small"));
+    Ok(page.finish())
+}
+
+/// What the figures say.
+fn title(rows: &[Row]) -> String {
+    let ratios = || rows.iter().flat_map(|row| &row.pairs).map(Pair::ratio);
+    let (least, most) = (ratios().fold(f64::INFINITY, f64::min), ratios().fold(0.0, f64::max));
+    format!("Dropping elements {} to {} times as fast as libtorch", digits(least), digits(most))
+}
+
+fn legend() -> Group {
+    let middle = 330.0;
+    Group::new()
+        .add(bar((LEFT, 42.0), 22.0, "soft"))
+        .add(text("libtorch's Tensor::dropout", (LEFT + 30.0, 54.0), ""))
+        .add(bar((middle, 42.0), 22.0, "blue"))
+        .add(text("this crate's TrueDropout, elements", (middle + 30.0, 54.0), ""))
+}
+
+/// Libtorch's above ours, each with its time.
+fn bars(pair: &Pair, (left, top): (f64, f64)) -> Group {
+    let longest = pair.libtorch.max(pair.ours);
+    let length = |time: f64| time / longest * LONGEST_BAR;
+    let (theirs, ours) = (length(pair.libtorch), length(pair.ours));
+    let (unit, name) = if longest < 1e6 { (1e3, "µs") } else { (1e6, "ms") };
+    let time = |time: f64| format!("{} {name}", digits(time / unit));
+    let below = top + BAR + 3.0;
+    Group::new()
+        .add(bar((left, top), theirs, "soft"))
+        .add(text(time(pair.libtorch), (left + theirs + 7.0, top + 12.0), "soft small"))
+        .add(bar((left, below), ours, "blue"))
+        .add(text(time(pair.ours), (left + ours + 7.0, below + 12.0), "blue small"))
+        .add(text(
+            format!("{}×", digits(pair.ratio())),
+            (left + RATIO, top + 23.0),
+            "end title blue",
+        ))
+}
+
+fn bar((x, y): (f64, f64), length: f64, colour: &str) -> Rectangle {
+    Rectangle::new()
+        .set("x", x)
+        .set("y", y)
+        .set("width", tenth(length.max(1.0)))
+        .set("height", BAR)
+        .set("class", format!("fill {colour}"))
+}
+
+/// Two digits at least, and no more than a reader wants.
+fn digits(number: f64) -> String {
+    if number < 10.0 { format!("{number:.1}") } else { format!("{number:.0}") }
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}

@@ -1,0 +1,106 @@
+//! The bench's figures, as far as they are drawn.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+pub struct Figures {
+    machine: Machine,
+    p: f64,
+    measurements: Vec<Measurement>,
+}
+
+#[derive(Deserialize)]
+struct Machine {
+    device: String,
+    cpu: Option<String>,
+    threads: u32,
+    libtorch: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Measurement {
+    shape: Vec<u64>,
+    kind: String,
+    pass: String,
+    contestant: String,
+    median_ns: f64,
+}
+
+/// What was measured on one shape.
+pub struct Row {
+    pub shape: Vec<u64>,
+    /// Forward, and forward and backward.
+    pub pairs: [Pair; 2],
+}
+
+/// Two times of the same work, in nanoseconds.
+pub struct Pair {
+    pub libtorch: f64,
+    pub ours: f64,
+}
+
+impl Pair {
+    pub fn ratio(&self) -> f64 {
+        self.libtorch / self.ours
+    }
+}
+
+impl Figures {
+    pub fn read(path: &Path) -> Result<Figures> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| {
+            format!("{} is not what `cargo bench --bench speed -- --json` writes", path.display())
+        })
+    }
+
+    /// In the order of the file.
+    pub fn rows(&self) -> Result<Vec<Row>> {
+        let mut shapes: Vec<_> = self.single().map(|measurement| &measurement.shape).collect();
+        shapes.dedup();
+        ensure!(!shapes.is_empty(), "the figures have none of f32");
+        let row = |shape: &Vec<u64>| {
+            let pairs = [self.pair(shape, "forward")?, self.pair(shape, "forward_backward")?];
+            Ok(Row { shape: shape.clone(), pairs })
+        };
+        shapes.into_iter().map(row).collect()
+    }
+
+    fn pair(&self, shape: &[u64], pass: &str) -> Result<Pair> {
+        let time = |contestant: &str| {
+            let same = |measurement: &&Measurement| {
+                (&measurement.shape[..], &measurement.pass[..], &measurement.contestant[..])
+                    == (shape, pass, contestant)
+            };
+            let what = format!("'{contestant}' on {shape:?}, f32, {pass}");
+            let measurement = self.single().find(same);
+            let time = measurement.with_context(|| format!("the figures lack {what}"))?.median_ns;
+            ensure!(time > 0.0 && time.is_finite(), "{what} should take some time, not {time} ns");
+            Ok(time)
+        };
+        Ok(Pair { libtorch: time("Tensor::dropout")?, ours: time("elements")? })
+    }
+
+    fn single(&self) -> impl Iterator<Item = &Measurement> {
+        self.measurements.iter().filter(|measurement| measurement.kind == "f32")
+    }
+
+    /// What was measured on what.
+    pub fn caption(&self) -> String {
+        let Machine { device, cpu, threads, libtorch } = &self.machine;
+        let device = match cpu {
+            Some(cpu) if device == "cpu" => cpu,
+            _ => device,
+        };
+        let s = if *threads == 1 { "" } else { "s" };
+        let mut caption = format!("f32, p = {}, {device}, {threads} thread{s}", self.p);
+        if let Some(version) = libtorch {
+            caption += &format!(", libtorch {version}");
+        }
+        caption
+    }
+}

@@ -1,0 +1,46 @@
+//! The speed of dropout as a picture, from what the bench measured:
+//!
+//!     cargo bench --bench speed -- --json bench.json
+//!     cargo run --release --example speed_chart -- bench.json --out speed.svg
+
+mod drawing;
+mod figures;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use figures::Figures;
+
+/// Draws the time of elementwise dropout, libtorch's and this crate's, as an SVG
+#[derive(Parser)]
+struct Args {
+    /// What the bench wrote
+    #[arg(value_name = "JSON")]
+    figures: PathBuf,
+
+    /// Where to write the picture
+    #[arg(long, value_name = "FILE", default_value = "speed.svg")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let figures = Figures::read(&args.figures)?;
+    let svg = drawing::draw(&figures)?;
+    fs::write(&args.out, svg).with_context(|| format!("cannot write {}", args.out.display()))?;
+    println!("wrote {}", args.out.display());
+    Ok(())
+}

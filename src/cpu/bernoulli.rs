@@ -1,0 +1,100 @@
+//! Which elements are dropped: as few random bits as `p` needs, compared with a threshold.
+//!
+//! Element i is dropped if its random bits, read as a binary fraction, are below `p`. For `p = 0.5` that takes
+//! one bit. In general the first bit that differs from `p`'s decides, so bits are drawn plane by plane: plane k
+//! has bit k of every element, and after it an element is still *tied* only if all its bits so far are `p`'s.
+//! Six planes settle all but one element in 64; those draw 32 bits each from the tile's pool, and 32 more in
+//! one case of 2³². So an element takes about 7.5 bits at most, and `p` is exact to 2⁻⁶⁴.
+//!
+//! (Sixteen bits at once, compared as an integer, take twice as long for `p = 0.1`, and ten times as long for
+//! `p = 0.5`; fewer planes leave more ties to be settled one by one; more planes cost more than those ties.)
+
+use crate::probability::Probability;
+use crate::rng::counter::Counter;
+use crate::rng::philox::WORDS;
+
+/// Elements that are decided together.
+pub(super) const TILE: usize = 32 * WORDS;
+
+/// Bits that every element of a tile draws, unless `p` has fewer binary digits.
+const PLANES: u32 = 6;
+
+/// Whether the elements of a tile are kept: bit j of word l stands for element `64 j + l`.
+pub(super) type Keep = [u32; WORDS];
+
+/// A Bernoulli draw for each element of a mask.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bernoulli {
+    counter: Counter,
+    /// `p` in units of 2⁻⁶⁴; `None` drops everything.
+    threshold: Option<u64>,
+}
+
+impl Bernoulli {
+    pub(super) fn new(counter: Counter, p: Probability) -> Self {
+        Bernoulli { counter, threshold: p.threshold() }
+    }
+
+    /// Decides one tile.
+    #[inline(always)]
+    pub(super) fn keep(&self, tile: u64) -> Keep {
+        let Some(threshold) = self.threshold else { return [0; WORDS] };
+        let digits = u64::BITS - threshold.trailing_zeros();
+        let (mut dropped, mut tied) = ([0; WORDS], [u32::MAX; WORDS]);
+        for plane in 0..digits.min(PLANES) {
+            let bits = self.counter.plane(tile, plane.into());
+            let digit = ((threshold >> (63 - plane) & 1) as u32).wrapping_neg();
+            for ((dropped, tied), bits) in dropped.iter_mut().zip(&mut tied).zip(bits) {
+                *dropped |= *tied & digit & !bits;
+                *tied &= !(digit ^ bits);
+            }
+        }
+        if digits > PLANES {
+            self.settle_ties(tile, threshold << PLANES, &tied, &mut dropped);
+        }
+        dropped.map(|dropped| !dropped)
+    }
+
+    /// Compares the ties' further bits with the threshold's, in the order of their words and bits.
+    #[inline(always)]
+    fn settle_ties(&self, tile: u64, threshold: u64, tied: &Keep, dropped: &mut Keep) {
+        let mut pool = Pool { counter: &self.counter, tile, words: [0; WORDS], used: 0 };
+        for (&tied, dropped) in tied.iter().zip(dropped) {
+            let mut left = tied;
+            while left != 0 {
+                let lowest = left & left.wrapping_neg();
+                if pool.is_below(threshold) {
+                    *dropped |= lowest;
+                }
+                left ^= lowest;
+            }
+        }
+    }
+}
+
+/// A tile's further random words, drawn 64 at a time.
+struct Pool<'a> {
+    counter: &'a Counter,
+    tile: u64,
+    words: [u32; WORDS],
+    used: usize,
+}
+
+impl Pool<'_> {
+    /// Whether 64 random bits are below the threshold; the second half is drawn only if the first ties.
+    #[inline(always)]
+    fn is_below(&mut self, threshold: u64) -> bool {
+        let (first, second) = ((threshold >> 32) as u32, threshold as u32);
+        let word = self.next();
+        if word == first { self.next() < second } else { word < first }
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> u32 {
+        if self.used % WORDS == 0 {
+            self.words = self.counter.pool(self.tile, (self.used / WORDS) as u64);
+        }
+        self.used += 1;
+        self.words[(self.used - 1) % WORDS]
+    }
+}

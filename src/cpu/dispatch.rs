@@ -1,0 +1,117 @@
+//! The best instructions of this CPU: the same code, compiled for each set, and chosen at run time.
+#![allow(unsafe_code, reason = "code for instructions that not every CPU has")]
+
+use super::bernoulli::{Bernoulli, Keep, TILE};
+use super::fill::Fill;
+
+/// A set of instructions that this CPU has: the only way to get one is to ask the CPU.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Instructions(Set);
+
+#[derive(Clone, Copy, Debug)]
+enum Set {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+/// The best first.
+const SETS: &[Set] = &[
+    #[cfg(target_arch = "x86_64")]
+    Set::Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Set::Avx2,
+    Set::Portable,
+];
+
+impl Set {
+    fn is_here(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => is_x86_feature_detected!("avx2"),
+            Set::Portable => true,
+        }
+    }
+}
+
+impl Instructions {
+    /// All that this CPU has, the best first.
+    pub(super) fn available() -> impl Iterator<Item = Instructions> {
+        SETS.iter().copied().filter(|set| set.is_here()).map(Instructions)
+    }
+
+    pub(super) fn best() -> Instructions {
+        Instructions::available().next().expect("every CPU has the portable ones")
+    }
+
+    /// Has `fill` write the elements `out`, which begin at element `start`, a multiple of a tile.
+    pub(super) fn write<F: Fill>(
+        self,
+        bernoulli: &Bernoulli,
+        fill: &F,
+        start: usize,
+        out: &mut [F::Element],
+    ) {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this CPU has these instructions, or there would be no such `Instructions`.
+            Set::Avx512 => unsafe { avx512::write(bernoulli, fill, start, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Set::Avx2 => unsafe { avx2::write(bernoulli, fill, start, out) },
+            Set::Portable => write(|tile| portable(bernoulli, tile), fill, start, out),
+        }
+    }
+}
+
+/// Tile by tile: decides which elements are kept, and writes them.
+#[inline(always)]
+fn write<F: Fill>(keep: impl Fn(u64) -> Keep, fill: &F, start: usize, out: &mut [F::Element]) {
+    for (tile, out) in out.chunks_mut(TILE).enumerate() {
+        let start = start + tile * TILE;
+        fill.tile(&keep((start / TILE) as u64), start, out);
+    }
+}
+
+// The generator is a function of its own in each set, since it is long, and `write` has many instances.
+
+#[inline(never)]
+fn portable(bernoulli: &Bernoulli, tile: u64) -> Keep {
+    bernoulli.keep(tile)
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! sets {
+    ($($set:ident, $features:literal);*) => {$(
+        mod $set {
+            use super::{Bernoulli, Fill, Keep};
+
+            #[inline(never)]
+            #[target_feature(enable = $features)]
+            fn keep(bernoulli: &Bernoulli, tile: u64) -> Keep {
+                bernoulli.keep(tile)
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn write<F: Fill>(
+                bernoulli: &Bernoulli,
+                fill: &F,
+                start: usize,
+                out: &mut [F::Element],
+            ) {
+                super::write(|tile| keep(bernoulli, tile), fill, start, out);
+            }
+        }
+    )*};
+}
+#[cfg(target_arch = "x86_64")]
+sets!(avx512, "avx512f,avx512bw,avx512dq,avx512vl"; avx2, "avx2");

@@ -1,0 +1,180 @@
+//! A tensor's memory as a slice; a fresh one's filled on all threads.
+#![allow(unsafe_code, reason = "tch hands out a tensor's memory as a raw pointer")]
+
+use std::ops::Range;
+
+use tch::{Device, Kind, Tensor};
+
+use super::bernoulli::{Bernoulli, TILE};
+use super::dispatch::Instructions;
+use super::fill::Fill;
+use super::openmp;
+use crate::error::Result;
+
+/// Elements for each thread at least; with fewer, waking a thread costs more than it saves. ATen's
+/// `GRAIN_SIZE`.
+pub(super) const GRAIN_SIZE: usize = 32 * 1024;
+
+/// A tensor's size, its strides unless it is contiguous, and its kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) size: Vec<i64>,
+    strides: Option<Vec<i64>>,
+    pub(crate) kind: Kind,
+}
+
+impl Layout {
+    pub(crate) fn contiguous(size: &[i64], kind: Kind) -> Self {
+        Layout { size: size.to_vec(), strides: None, kind }
+    }
+
+    /// Of the size, kind and memory format of `x`, without its gaps and overlaps.
+    pub(crate) fn like(x: &Tensor) -> Result<Self> {
+        let strides = match () {
+            () if x.is_contiguous() => None,
+            () if is_dense(&x.size(), &x.stride()) => Some(x.stride()),
+            () => Some(x.f_empty_like()?.stride()),
+        };
+        Ok(Layout { size: x.size(), strides, kind: x.kind() })
+    }
+
+    fn allocate(&self) -> Result<Tensor> {
+        let options = (self.kind, Device::Cpu);
+        Ok(match &self.strides {
+            None => Tensor::f_empty(&self.size, options)?,
+            Some(strides) => Tensor::f_empty_strided(&self.size, strides, options)?,
+        })
+    }
+
+    /// Whether the elements of `x` lie in memory in the same order, without gaps.
+    fn is_of(&self, x: &Tensor) -> bool {
+        x.kind() == self.kind
+            && x.size() == self.size
+            && match &self.strides {
+                None => x.is_contiguous(),
+                Some(strides) => x.stride() == *strides && is_dense(&self.size, strides),
+            }
+    }
+}
+
+/// A new CPU tensor, filled in the order of its memory.
+pub(super) fn filled<F: Fill>(layout: &Layout, bernoulli: &Bernoulli, fill: &F) -> Result<Tensor> {
+    let tensor = layout.allocate()?;
+    let elements = tensor.numel();
+    assert!(
+        tensor.device() == Device::Cpu
+            && tensor.kind().elt_size_in_bytes() == size_of::<F::Element>()
+            && is_dense(&tensor.size(), &tensor.stride()),
+        "a fresh tensor must be a dense one of its layout's kind on the CPU"
+    );
+    if elements == 0 {
+        return Ok(tensor);
+    }
+    let memory = tensor.data_ptr().cast();
+    advise_huge_pages(tensor.data_ptr(), size_of::<F::Element>() * elements);
+    let threads = (tch::get_num_threads() as usize).min(elements.div_ceil(GRAIN_SIZE));
+    // SAFETY: the tensor is dense, on the CPU, and its elements have this size (asserted above), so they
+    // lie side by side from `memory` on, aligned by libtorch's allocator. Nobody else knows this tensor.
+    unsafe { fill_memory(memory, elements, threads, Instructions::best(), bernoulli, fill) };
+    Ok(tensor)
+}
+
+/// Fills `elements` elements from `memory` on, on at most `threads` threads.
+///
+/// # Safety
+///
+/// The elements are there, aligned, and nobody else's while this runs. Their contents don't matter.
+pub(super) unsafe fn fill_memory<F: Fill>(
+    memory: *mut F::Element,
+    elements: usize,
+    threads: usize,
+    instructions: Instructions,
+    bernoulli: &Bernoulli,
+    fill: &F,
+) {
+    let memory = Memory(memory);
+    openmp::run(threads, &|thread, threads| {
+        let part = part(thread, threads, elements);
+        // SAFETY: the elements are ours, says the caller; the part is within them, and `part` never gives
+        // two threads the same one. Any bits that the allocator left are a valid element.
+        let out = unsafe { std::slice::from_raw_parts_mut(memory.at(part.start), part.len()) };
+        instructions.write(bernoulli, fill, part.start, out);
+    });
+}
+
+/// A pointer that threads may share: each makes its own part of it a slice.
+struct Memory<T>(*mut T);
+
+// SAFETY: see `fill_memory`, the only user: threads write disjoint parts, and T is `Send`.
+unsafe impl<T: Send> Sync for Memory<T> {}
+
+impl<T> Memory<T> {
+    fn at(&self, element: usize) -> *mut T {
+        self.0.wrapping_add(element)
+    }
+}
+
+/// The part of `elements` that falls to one thread: equal parts, in whole tiles.
+pub(super) fn part(thread: usize, threads: usize, elements: usize) -> Range<usize> {
+    let each = elements.div_ceil(threads).next_multiple_of(TILE);
+    (thread * each).min(elements)..((thread + 1) * each).min(elements)
+}
+
+/// A kind's elements in Rust.
+pub(super) trait Element: Copy {
+    const KIND: Kind;
+}
+
+macro_rules! elements {
+    ($($element:ty, $kind:ident);*) => {$(
+        impl Element for $element {
+            const KIND: Kind = Kind::$kind;
+        }
+    )*};
+}
+elements!(f32, Float; f64, Double; half::f16, Half; half::bf16, BFloat16);
+
+/// The elements of `x` in the order of memory, if they lie there as the layout has them.
+pub(super) fn elements_of<'a, T: Element>(x: &'a Tensor, layout: &Layout) -> Option<&'a [T]> {
+    // A negated view has the bit for it, and its memory the opposite sign.
+    if x.device() != Device::Cpu || x.kind() != T::KIND || !layout.is_of(x) || x.is_neg() {
+        return None;
+    }
+    let memory = x.data_ptr().cast::<T>().cast_const();
+    if memory.is_null() || !memory.is_aligned() {
+        return None;
+    }
+    // SAFETY: dense, on the CPU and of this kind (asked above), so that `numel` elements lie side by side from
+    // `memory` on, aligned. The tensor keeps its memory while it is borrowed. That nobody writes to an input
+    // meanwhile is the rule for libtorch's own operations too.
+    Some(unsafe { std::slice::from_raw_parts(memory, x.numel()) })
+}
+
+/// Whether the elements fill the memory between the first and the last of them, each place once.
+fn is_dense(size: &[i64], strides: &[i64]) -> bool {
+    let mut dims: Vec<_> = strides.iter().zip(size).filter(|&(_, &size)| size != 1).collect();
+    dims.sort_unstable();
+    let mut step = 1;
+    size.contains(&0)
+        || dims.iter().all(|&(&stride, &size)| {
+            let fits = stride == step;
+            step *= size;
+            fits
+        })
+}
+
+/// Page faults are most of the cost of writing fresh memory; huge pages have 512 times fewer.
+#[cfg(target_os = "linux")]
+fn advise_huge_pages(memory: *mut libc::c_void, bytes: usize) {
+    const HUGE_PAGE: usize = 2 << 20;
+    let first = memory.addr().next_multiple_of(HUGE_PAGE);
+    let end = (memory.addr() + bytes) / HUGE_PAGE * HUGE_PAGE;
+    if first + HUGE_PAGE <= end {
+        // SAFETY: the range is whole pages within this tensor's memory, and the advice changes how
+        // it is backed, never what is in it. A refusal costs speed only.
+        unsafe { libc::madvise(memory.with_addr(first), end - first, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge_pages(_memory: *mut std::ffi::c_void, _bytes: usize) {}

@@ -1,0 +1,105 @@
+//! libtorch's own threads. They spin for a while after each parallel region, so a second pool would fight
+//! them for the cores.
+#![allow(unsafe_code, reason = "calls OpenMP's runtime, which is C")]
+
+/// Calls `work(thread, threads)` once on each thread of a team of at most `threads`, which includes the
+/// calling one, and returns when all are done.
+///
+/// The team is smaller, down to this thread alone, where OpenMP has no more threads to give, inside another
+/// parallel region, and where libtorch has no OpenMP.
+pub(super) fn run(threads: usize, work: &(dyn Fn(usize, usize) + Sync)) {
+    match threads {
+        0 | 1 => work(0, 1),
+        _ => run_parallel(threads, work),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn run_parallel(_threads: usize, work: &(dyn Fn(usize, usize) + Sync)) {
+    work(0, 1);
+}
+
+#[cfg(target_os = "linux")]
+use runtime::run_parallel;
+
+#[cfg(target_os = "linux")]
+mod runtime {
+    use std::ffi::{CStr, c_int, c_uint, c_void};
+    use std::mem::transmute;
+    use std::sync::OnceLock;
+
+    type Work<'a> = &'a (dyn Fn(usize, usize) + Sync);
+    type Parallel = unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
+    type Number = unsafe extern "C" fn() -> c_int;
+
+    pub(super) fn run_parallel(threads: usize, work: Work) {
+        static OPENMP: OnceLock<Option<OpenMp>> = OnceLock::new();
+        match OPENMP.get_or_init(OpenMp::find) {
+            Some(openmp) => openmp.run(threads, work),
+            None => work(0, 1),
+        }
+    }
+
+    /// The runtime's functions, under GNU's names, which LLVM's and Intel's runtimes have too.
+    struct OpenMp {
+        parallel: Parallel,
+        thread_num: Number,
+        num_threads: Number,
+    }
+
+    /// What the threads of one parallel region are given.
+    struct Region<'a> {
+        openmp: &'a OpenMp,
+        work: Work<'a>,
+    }
+
+    impl OpenMp {
+        /// Finds the runtime that libtorch has loaded.
+        fn find() -> Option<OpenMp> {
+            // SAFETY: the name is a C string; NOLOAD only finds what is loaded already. The handle is never
+            // closed, so what is found in it stays valid.
+            let libtorch = unsafe {
+                libc::dlopen(c"libtorch_cpu.so".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD)
+            };
+            if libtorch.is_null() {
+                return None;
+            }
+            // Looks in libtorch, and then in the libraries that it needs.
+            let find = |name: &CStr| {
+                // SAFETY: an open handle and a C string.
+                let symbol = unsafe { libc::dlsym(libtorch, name.as_ptr()) };
+                (!symbol.is_null()).then_some(symbol)
+            };
+            let parallel = find(c"GOMP_parallel")?;
+            let thread_num = find(c"omp_get_thread_num")?;
+            let num_threads = find(c"omp_get_num_threads")?;
+            // SAFETY: these names have these signatures: the first in the ABI of GNU's libgomp (since GCC
+            // 4.9), the others in the OpenMP standard.
+            unsafe {
+                Some(OpenMp {
+                    parallel: transmute::<*mut c_void, Parallel>(parallel),
+                    thread_num: transmute::<*mut c_void, Number>(thread_num),
+                    num_threads: transmute::<*mut c_void, Number>(num_threads),
+                })
+            }
+        }
+
+        fn run(&self, threads: usize, work: Work) {
+            let mut region = Region { openmp: self, work };
+            let region: *mut Region = &mut region;
+            // SAFETY: `enter` reads the region and nothing else; the region outlives this call, which returns
+            // only when every thread has. `work` is `Sync`.
+            unsafe { (self.parallel)(enter, region.cast(), threads as c_uint, 0) }
+        }
+    }
+
+    /// What each thread of a team runs. A panic in it ends the process, since none may unwind into C.
+    extern "C" fn enter(region: *mut c_void) {
+        // SAFETY: it is the `Region` that `run` holds until all threads have returned; only shared.
+        let region = unsafe { &*region.cast::<Region>() };
+        // SAFETY: both may be called anywhere, at any time.
+        let (thread, threads) =
+            unsafe { ((region.openmp.thread_num)(), (region.openmp.num_threads)()) };
+        (region.work)(thread as usize, threads as usize);
+    }
+}

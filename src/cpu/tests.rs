@@ -1,0 +1,235 @@
+//! The rooms with `unsafe` code: every set of instructions writes the same, and nothing beyond its memory.
+#![allow(unsafe_code, reason = "guard pages, and the memory in front of them as slices")]
+
+use half::{bf16, f16};
+use tch::{Device, Kind, Tensor};
+
+use super::bernoulli::{Bernoulli, TILE};
+use super::dispatch::Instructions;
+use super::fill::{Fill, Mask, Product, Sum};
+use super::memory::{GRAIN_SIZE, Layout, fill_memory, filled, part};
+use super::number::{Number, Word};
+use super::openmp;
+use crate::probability::Probability;
+use crate::rng::counter::Counter;
+
+fn bernoulli(p: f64) -> Bernoulli {
+    Bernoulli::new(Counter::of_stream(7, 1, 0, 2), Probability::new(p).unwrap())
+}
+
+/// What the portable instructions write, from element 0 on.
+fn portable<F: Fill>(p: f64, fill: &F, elements: usize, any: F::Element) -> Vec<F::Element> {
+    let mut out = vec![any; elements];
+    Instructions::available().last().unwrap().write(&bernoulli(p), fill, 0, &mut out);
+    out
+}
+
+/// Sizes on both sides of every boundary: of rows, of tiles, and of the parts of two and three threads.
+fn sizes() -> impl Iterator<Item = usize> {
+    let parts = [TILE, 2 * TILE, 2 * GRAIN_SIZE, 3 * GRAIN_SIZE];
+    let around = |n| [n - 65, n - 64, n - 63, n - 1, n, n + 1, n + 63, n + 64, n + 65];
+    (0..=200).chain(parts.into_iter().flat_map(around))
+}
+
+/// One to three threads with the best instructions, and each other set on one.
+fn ways() -> impl Iterator<Item = (usize, Instructions)> {
+    let threads = (1..=3).map(|threads| (threads, Instructions::best()));
+    threads.chain(Instructions::available().skip(1).map(|instructions| (1, instructions)))
+}
+
+const PROBABILITIES: [f64; 7] = [0.0, 0.1, 0.25, 0.5, 1.0 / 3.0, 1.0 - 1e-9, 1.0];
+
+#[test]
+fn all_instructions_write_what_the_portable_ones_write() {
+    println!("this CPU has {:?}", Instructions::available().collect::<Vec<_>>());
+    for p in PROBABILITIES {
+        for elements in sizes() {
+            let expected = portable(p, &Mask { keep_value: 3u32 }, elements, 9);
+            for instructions in Instructions::available() {
+                let mut out = vec![9; elements];
+                instructions.write(&bernoulli(p), &Mask { keep_value: 3u32 }, 0, &mut out);
+                assert!(out == expected, "p {p}, {elements} elements, {instructions:?}");
+            }
+        }
+    }
+}
+
+/// A product is the mask's multiplication, in every kind and for every input; a sum adds to it.
+#[test]
+fn products_are_the_masks_products() {
+    let numbers: Vec<f64> = (0..5000)
+        .map(|i| match i % 7 {
+            0 => f64::INFINITY,
+            1 => -0.0,
+            2 => f64::from(i) * 1e-8,
+            3 => 60_000.0 + f64::from(i),
+            4 if i % 3 == 0 => f64::NAN,
+            _ => f64::from(i) / 3.0 - 800.0,
+        })
+        .collect();
+    let f32s: Vec<f32> = numbers.iter().map(|&x| x as f32).collect();
+    check_products(&f32s, 1.5, |x| x.to_bits().into());
+    check_products(&numbers, 1.5, f64::to_bits);
+    let f16s: Vec<f16> = numbers.iter().map(|&x| f16::from_f64(x)).collect();
+    check_products(&f16s, 1.5, |x| x.to_bits().into());
+    let bf16s: Vec<bf16> = numbers.iter().map(|&x| bf16::from_f64(x)).collect();
+    check_products(&bf16s, 1.5, |x| x.to_bits().into());
+}
+
+fn check_products<T>(x: &[T], keep_value: T::Wide, to_bits: fn(T) -> u64)
+where
+    T: Number + PartialEq,
+{
+    // NaN has many patterns of bits: one stands for all.
+    let bits = |numbers: &[T]| -> Vec<u64> {
+        numbers.iter().map(|&y| if y == y { to_bits(y) } else { u64::MAX }).collect()
+    };
+    let residual: Vec<T> = x.iter().rev().copied().collect();
+    for p in PROBABILITIES {
+        let mask = portable(p, &Mask { keep_value: 1u32 }, x.len(), 9);
+        let product = |(&x, &m): (&T, &u32)| T::round(x.widen() * T::Wide::select(m, keep_value));
+        let products: Vec<T> = x.iter().zip(&mask).map(product).collect();
+        let sum = |(r, y): (&T, &T)| T::round(r.widen() + y.widen());
+        let sums: Vec<T> = residual.iter().zip(&products).map(sum).collect();
+        for instructions in Instructions::available() {
+            let mut out = vec![x[0]; x.len()];
+            instructions.write(&bernoulli(p), &Product { x, keep_value }, 0, &mut out);
+            assert!(bits(&out) == bits(&products), "product, p {p}, {instructions:?}");
+            let sum = Sum { product: Product { x, keep_value }, residual: &residual };
+            instructions.write(&bernoulli(p), &sum, 0, &mut out);
+            assert!(bits(&out) == bits(&sums), "sum, p {p}, {instructions:?}");
+        }
+    }
+}
+
+#[test]
+fn parts_are_whole_tiles_and_cover_everything_once() {
+    for elements in [1, TILE - 1, TILE, TILE + 1, 16_384, 100_003] {
+        for threads in 1..9 {
+            let parts = (0..threads).map(|thread| part(thread, threads, elements));
+            let end = parts.fold(0, |end, part| {
+                assert!(part.start == end && (part.is_empty() || part.start % TILE == 0));
+                part.end
+            });
+            assert_eq!(end, elements);
+        }
+    }
+}
+
+/// On one thread all would work as well, and nobody would notice but by a clock.
+#[cfg(target_os = "linux")]
+#[test]
+fn libtorchs_threads_share_the_work() {
+    let team = std::sync::Mutex::new(Vec::new());
+    openmp::run(3, &|thread, threads| {
+        team.lock().unwrap().push((thread, threads, std::thread::current().id()));
+    });
+    let mut team = team.into_inner().unwrap();
+    team.sort_by_key(|&(thread, ..)| thread);
+    let places: Vec<_> = team.iter().map(|&(thread, threads, _)| (thread, threads)).collect();
+    assert_eq!(places, [(0, 3), (1, 3), (2, 3)]);
+    assert!(team[0].2 != team[1].2 && team[1].2 != team[2].2 && team[2].2 != team[0].2);
+}
+
+/// Of interest to memcheck: on the heap every element is written, once, and none beyond.
+#[test]
+fn fresh_tensors_are_filled_whole() {
+    let channels_last =
+        Tensor::ones([2, 3, 5, 7], (Kind::Float, Device::Cpu)).permute([0, 3, 1, 2]);
+    let ones = Mask { keep_value: 1f32.to_bits() };
+    for n in 0..=200 {
+        let layout = Layout::contiguous(&[n], Kind::Float);
+        let tensor = filled(&layout, &bernoulli(1e-9), &ones).unwrap();
+        assert_eq!(tensor.sum(Kind::Float).double_value(&[]), n as f64);
+    }
+    let layout = Layout::like(&channels_last).unwrap();
+    let tensor = filled(&layout, &bernoulli(1e-9), &ones).unwrap();
+    assert_eq!(tensor.stride(), channels_last.stride());
+    assert_eq!(tensor, channels_last);
+}
+
+/// An element too far would be a segmentation fault, or a mark that is gone.
+#[cfg(unix)]
+#[test]
+fn nothing_is_read_or_written_beyond_either_end() {
+    check_ends(1u8, |_| Mask { keep_value: 1u8 });
+    check_ends(1u16, |_| Mask { keep_value: 1u16 });
+    check_ends(1u64, |_| Mask { keep_value: 1u64 });
+    check_ends(1f32, |x| Product { x, keep_value: 1.5 });
+    check_ends(bf16::ONE, |x| Product { x, keep_value: 1.5 });
+    check_ends(1f64, |x| Sum { product: Product { x, keep_value: 1.5 }, residual: x });
+}
+
+#[cfg(unix)]
+fn check_ends<T: Copy + PartialEq + 'static, F: Fill<Element = T>>(
+    mark: T,
+    fill: impl Fn(&'static [T]) -> F,
+) {
+    let largest = (sizes().max().unwrap() + 1) * size_of::<T>();
+    let (mut input, mut output) = (Guarded::new(largest), Guarded::new(largest));
+    for elements in sizes() {
+        input.last(elements).fill(mark);
+        // SAFETY: `input` is neither written to nor dropped while `fill` lives, below.
+        let fill =
+            fill(unsafe { std::slice::from_raw_parts(input.last(elements).as_ptr(), elements) });
+        let expected = portable(0.3, &fill, elements, mark);
+        for (threads, instructions) in ways() {
+            // A mark, and then the elements up to the page behind which nothing may be touched.
+            let out = output.last(elements + 1);
+            out.fill(mark);
+            let start = out[1..].as_mut_ptr();
+            // SAFETY: `elements` elements of a slice that nobody else has.
+            unsafe { fill_memory(start, elements, threads, instructions, &bernoulli(0.3), &fill) };
+            assert!(out[0] == mark);
+            let way = format!("{elements} elements, {threads} threads, {instructions:?}");
+            assert!(out[1..] == expected, "{way}");
+        }
+    }
+}
+
+/// Memory that ends where a page begins that may not be touched.
+#[cfg(unix)]
+struct Guarded {
+    start: *mut u8,
+    /// Up to the guard page.
+    bytes: usize,
+    page: usize,
+}
+
+#[cfg(unix)]
+impl Guarded {
+    fn new(bytes: usize) -> Self {
+        // SAFETY: asks for a number.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let bytes = bytes.next_multiple_of(page);
+        let (access, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
+        // SAFETY: new memory, wherever there is room.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes + page, access, flags, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        // SAFETY: the last page of what has just been mapped.
+        let guarded = unsafe { libc::mprotect(start.byte_add(bytes), page, libc::PROT_NONE) };
+        assert_eq!(guarded, 0);
+        Guarded { start: start.cast(), bytes, page }
+    }
+
+    /// The last `count` elements before the guard page: numbers, for which every pattern of bits is valid.
+    fn last<T: Copy>(&mut self, count: usize) -> &mut [T] {
+        assert!(count * size_of::<T>() <= self.bytes);
+        // SAFETY: within the mapping and before the guard page, which begins at a multiple of T's
+        // alignment; borrowed from `self`, so that there is one slice at a time. Mapped memory is zero
+        // at first, and every pattern of bits is an element.
+        unsafe {
+            let end = self.start.add(self.bytes).cast::<T>();
+            std::slice::from_raw_parts_mut(end.sub(count), count)
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `new` made; no slice of it is left.
+        unsafe { libc::munmap(self.start.cast(), self.bytes + self.page) };
+    }
+}

@@ -1,0 +1,89 @@
+//! Dropout in one call, in place of tch's: search for `x.dropout(` and replace it.
+
+use tch::Tensor;
+
+use crate::error::Result;
+use crate::noise::Noise;
+use crate::noise_shape::NoiseShape;
+
+/// [`Tensor::dropout`], faster on a CPU: drops each element with probability `p` in training and multiplies
+/// the others by `1 / (1 - p)`; in evaluation returns `x`.
+///
+/// Replace `x.dropout(p, train)` by `dropout(&x, p, train)`. It follows [`tch::manual_seed`], and draws under
+/// [`monte_carlo`](crate::monte_carlo) too. A layer, such as [`TrueDropout`](crate::TrueDropout), can also have
+/// a seed of its own.
+///
+/// ```
+/// use tch::{Device, Kind, Tensor};
+/// use tch_dropout::dropout;
+///
+/// let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
+/// let y = dropout(&x, 0.5, true); // was: x.dropout(0.5, true)
+/// assert_eq!(y.size(), x.size());
+/// assert_eq!(dropout(&x, 0.5, false), x);
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+///
+/// # Panics
+///
+/// Where [`f_dropout`] returns an error.
+#[track_caller]
+pub fn dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
+    f_dropout(x, p, train).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// [`dropout`] that returns its errors.
+///
+/// ```
+/// use tch::{Device, Kind, Tensor};
+/// use tch_dropout::f_dropout;
+///
+/// let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
+/// let error = f_dropout(&x, 1.5, true).unwrap_err().to_string();
+/// assert_eq!(error, "p must be a probability in [0, 1], got 1.5");
+/// ```
+///
+/// # Errors
+///
+/// `p` outside `[0, 1]`; a tensor that is not strided, or of a kind without multiplication; no memory.
+pub fn f_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
+    Noise::new(p, NoiseShape::Elements, true)?.forward(x, None, train)
+}
+
+/// [`Tensor::feature_dropout`]: drops whole channels of `[N, C, ...]` for each sample, and rescales the others.
+///
+/// ```
+/// use tch::{Device, Kind, Tensor};
+/// use tch_dropout::feature_dropout;
+///
+/// let x = Tensor::randn([16, 8, 5, 5], (Kind::Float, Device::Cpu));
+/// let y = feature_dropout(&x, 0.5, true); // was: x.feature_dropout(0.5, true)
+/// assert_eq!(y.size(), x.size());
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+///
+/// # Panics
+///
+/// Where [`f_feature_dropout`] returns an error.
+#[track_caller]
+pub fn feature_dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
+    f_feature_dropout(x, p, train).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// [`feature_dropout`] that returns its errors.
+///
+/// ```
+/// use tch::{Device, Kind, Tensor};
+/// use tch_dropout::f_feature_dropout;
+///
+/// let x = Tensor::ones([3], (Kind::Float, Device::Cpu));
+/// let error = f_feature_dropout(&x, 0.5, true).unwrap_err().to_string();
+/// assert_eq!(error, "channels noise needs an input of at least 2 dimensions, got shape [3]");
+/// ```
+///
+/// # Errors
+///
+/// Those of [`f_dropout`], and fewer than two dimensions.
+pub fn f_feature_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
+    Noise::new(p, NoiseShape::Channels, true)?.forward(x, None, train)
+}

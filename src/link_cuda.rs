@@ -1,0 +1,19 @@
+//! Keeps libtorch's CUDA in whatever imports this crate.
+//!
+//! libtorch finds its CUDA half when the process has loaded it, not through symbols. So nothing refers
+//! to `libtorch_cuda.so`, linkers drop it, and [`tch::Cuda::is_available`] is false. One reference
+//! keeps it. Link arguments would too, but cargo gives a dependency's to nobody else.
+
+#![allow(unsafe_code, reason = "declares a symbol of libtorch's")]
+
+use std::ffi::c_int;
+
+unsafe extern "C" {
+    /// `int at::cuda::warp_size()`, which libtorch 2.11 to 2.13 export. Never called.
+    #[link_name = "_ZN2at4cuda9warp_sizeEv"]
+    fn warp_size() -> c_int;
+}
+
+// `used`, as no one reads it: it is there for the linker.
+#[used]
+static KEEP: unsafe extern "C" fn() -> c_int = warp_size;

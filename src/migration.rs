@@ -1,0 +1,167 @@
+//! What to write in place of another dropout. A page to read; there is nothing to call.
+//!
+//! All dropouts on this page rescale what they keep, and so does [`TrueDropout`](crate::TrueDropout). They
+//! differ in the [noise shape](crate::NoiseShape): which elements share a draw.
+//!
+//! # `x.dropout(p, train)`
+//!
+//! Search for `x.dropout(` and replace:
+//!
+//! | tch | here |
+//! | --- | --- |
+//! | `x.dropout(p, train)` | [`dropout(&x, p, train)`](crate::dropout()) |
+//! | `x.f_dropout(p, train)` | [`f_dropout(&x, p, train)`](crate::f_dropout) |
+//! | `x.feature_dropout(p, train)` | [`feature_dropout(&x, p, train)`](crate::feature_dropout) |
+//! | `x.f_feature_dropout(p, train)` | [`f_feature_dropout(&x, p, train)`](crate::f_feature_dropout) |
+//! | `.add_fn_t(\|x, train\| x.dropout(p, train))` | [`.add(TrueDropout::elements(p)?)`](crate::DropoutLayer::elements) |
+//!
+//! ```
+//! use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
+//! use tch_dropout::{dropout, TrueDropout};
+//!
+//! let vs = nn::VarStore::new(Device::Cpu);
+//! let model = nn::seq_t()
+//!     .add(nn::linear(vs.root(), 8, 4, Default::default()))
+//!     .add(TrueDropout::elements(0.5)?); // was: .add_fn_t(|x, train| x.dropout(0.5, train))
+//!
+//! let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
+//! let y = dropout(&model.forward_t(&x, true), 0.1, true); // was: model.forward_t(..).dropout(0.1, true)
+//! # assert_eq!(y.size(), [16, 4]);
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```
+//!
+//! # A `Dropout` struct of your own
+//!
+//! Such a struct holds a probability, and its `ModuleT` calls `Tensor::dropout`, or fills in zeros where a
+//! Bernoulli draw says so, as rust-bert's `Dropout` and `XDropout` do. Replace its type by `TrueDropout`; its
+//! callers stay as they are:
+//!
+//! ```
+//! use tch::{nn::ModuleT, Device, Kind, Tensor};
+//! use tch_dropout::TrueDropout;
+//!
+//! struct SelfOutput {
+//!     dropout: TrueDropout, // was: Dropout
+//! }
+//!
+//! let layer = SelfOutput { dropout: TrueDropout::elements(0.1)? }; // was: Dropout::new(0.1)
+//! let hidden = Tensor::randn([2, 128, 768], (Kind::Float, Device::Cpu));
+//! let output = hidden.apply_t(&layer.dropout, true);
+//! # assert_eq!(output.size(), hidden.size());
+//! # assert_eq!(layer.dropout.draw_mask(&hidden, true)?.size(), [2, 128, 768]);
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```
+//!
+//! Two things change: a `p` outside `[0, 1]` is an error when the layer is made, and `p = 1` gives zeros, not
+//! NaN. One stays as in `Tensor::dropout`: a dropped infinity becomes NaN, which a struct that fills in zeros
+//! hides.
+//!
+//! # PyTorch
+//!
+//! | `torch` | here |
+//! | --- | --- |
+//! | `nn.Dropout(p)`, `F.dropout(x, p, training)` | `TrueDropout::elements(p)`, `dropout(&x, p, train)` |
+//! | `nn.Dropout1d(p)`, `2d`, `3d` | `TrueDropout::channels(p)`; the batch dimension is required |
+//! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` | `TrueDropout::samples(p)` |
+//! | `torchvision.ops.StochasticDepth(p, "batch")` | `TrueDropout::batch(p)` |
+//! | `nn.AlphaDropout(p)` | not here: [`Tensor::alpha_dropout`](tch::Tensor::alpha_dropout) |
+//! | `inplace=True` | not here; without a gradient, the mask's memory becomes the output |
+//! | `model.train()`, `model.eval()` | `forward_t(&x, true)`, `forward_t(&x, false)` |
+//! | `layer.p`, `layer.p = 0.3` | `layer.p()`, `layer.set_p(0.3)?` |
+//!
+//! ```
+//! use tch_dropout::TrueDropout;
+//!
+//! let dropout = TrueDropout::elements(0.5)?;
+//! let dropout_2d = TrueDropout::channels(0.5)?;
+//! let drop_path = TrueDropout::samples(0.1)?;
+//! let whole_batch = TrueDropout::batch(0.1)?;
+//! # use tch::{Device, Kind, Tensor};
+//! # let x = Tensor::ones([2, 3, 4, 5], (Kind::Float, Device::Cpu));
+//! # assert_eq!(dropout.draw_mask(&x, true)?.size(), [2, 3, 4, 5]);
+//! # assert_eq!(dropout_2d.draw_mask(&x, true)?.size(), [2, 3, 1, 1]);
+//! # assert_eq!(drop_path.draw_mask(&x, true)?.size(), [2, 1, 1, 1]);
+//! # assert_eq!(whole_batch.draw_mask(&x, true)?.size(), [1, 1, 1, 1]);
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```
+//!
+//! # Keras
+//!
+//! A 1 in Keras's `noise_shape` is a dimension along which a draw is shared: name these dimensions. `rate` is
+//! `p`. Keras has the channels in the last dimension, unless told otherwise.
+//!
+//! | `keras.layers` | here |
+//! | --- | --- |
+//! | `Dropout(rate)` | `TrueDropout::elements(rate)` |
+//! | `Dropout(rate, noise_shape=(1, features))` | `TrueDropout::columns(rate)` |
+//! | `Dropout(rate, noise_shape=(batch, 1, features))` | `TrueDropout::shared(rate, &[1])` |
+//! | `Dropout(rate, noise_shape=(batch, 1, 1))` | `TrueDropout::samples(rate)` |
+//! | `SpatialDropout1D(rate)` on `(batch, steps, channels)` | `TrueDropout::shared(rate, &[1])` |
+//! | `SpatialDropout2D(rate)` on `(batch, rows, cols, channels)` | `TrueDropout::shared(rate, &[1, 2])` |
+//! | the same with `data_format="channels_first"` | `TrueDropout::channels(rate)` |
+//! | `seed=7` | [`.with_seed(7)`](crate::DropoutLayer::with_seed), with other numbers |
+//!
+//! ```
+//! use tch_dropout::TrueDropout;
+//!
+//! let columns = TrueDropout::columns(0.5)?; // noise_shape=(1, features)
+//! let over_time = TrueDropout::shared(0.5, &[1])?;
+//! let spatial_2d = TrueDropout::shared(0.5, &[1, 2])?;
+//! # use tch::{Device, Kind, Tensor};
+//! # let ones = |size: &[i64]| Tensor::ones(size, (Kind::Float, Device::Cpu));
+//! # assert_eq!(columns.draw_mask(&ones(&[32, 64]), true)?.size(), [1, 64]);
+//! # assert_eq!(over_time.draw_mask(&ones(&[32, 10, 64]), true)?.size(), [32, 1, 64]);
+//! # assert_eq!(spatial_2d.draw_mask(&ones(&[32, 8, 8, 64]), true)?.size(), [32, 1, 1, 64]);
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```
+//!
+//! # Flax
+//!
+//! `broadcast_dims` are the shared dimensions, and `deterministic` is `!train`. In place of a key there is
+//! [`tch::manual_seed`], a [seed](crate::DropoutLayer::with_seed) for a layer, or one for a whole model
+//! ([`Streams`](crate::Streams)).
+//!
+//! | `flax.linen`, `flax.nnx` | here |
+//! | --- | --- |
+//! | `Dropout(rate)` | `TrueDropout::elements(rate)` |
+//! | `Dropout(rate, broadcast_dims=(1,))` | `TrueDropout::shared(rate, &[1])` |
+//! | `Dropout(rate, broadcast_dims=(0,))` on `[N, C]` | `TrueDropout::columns(rate)` |
+//! | `rngs={'dropout': key}` | `.with_seed(7)`; for one mask twice, [`draw_mask`](crate::DropoutLayer::draw_mask) |
+//!
+//! ```
+//! use tch::{nn::ModuleT, Device, Kind, Tensor};
+//! use tch_dropout::TrueDropout;
+//!
+//! // nn.Dropout(0.5, broadcast_dims=(1,), deterministic=False)(x)
+//! let layer = TrueDropout::shared(0.5, &[1])?.with_seed(7);
+//! let x = Tensor::randn([32, 10, 64], (Kind::Float, Device::Cpu));
+//! let y = layer.forward_t(&x, true);
+//! # assert_eq!(y.size(), x.size());
+//! # assert_eq!(layer.draw_mask(&x, true)?.size(), [32, 1, 64]);
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```
+//!
+//! # candle and burn
+//!
+//! Both draw per element. candle's layer takes a `train` flag, like tch's. burn's drops when its backend
+//! records gradients; here the flag says so.
+//!
+//! ```
+//! use tch::{nn::ModuleT, Device, Kind, Tensor};
+//! use tch_dropout::TrueDropout;
+//!
+//! // candle: candle_nn::Dropout::new(0.5)
+//! // burn: DropoutConfig::new(0.5).init()
+//! let layer = TrueDropout::elements(0.5)?;
+//!
+//! let x = Tensor::randn([32, 64], (Kind::Float, Device::Cpu));
+//! // candle: layer.forward(&x, true)?
+//! // burn: layer.forward(x), with an autodiff backend
+//! let y = layer.f_forward_t(&x, true)?;
+//! // candle: layer.forward(&x, false)?
+//! // burn: layer.forward(x), on model.valid()
+//! let same = layer.f_forward_t(&x, false)?;
+//! # assert_eq!(same, x);
+//! # assert_eq!(layer.draw_mask(&x, true)?.size(), y.size());
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```

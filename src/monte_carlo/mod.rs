@@ -1,0 +1,314 @@
+//! Monte Carlo dropout: many passes of a model with dropout on, and how much they disagree.
+
+mod prediction;
+pub(crate) mod scope;
+
+use tch::Tensor;
+
+use self::prediction::{Accumulator, Moments};
+use self::scope::Shapes;
+use crate::error::{MonteCarloError, Result};
+
+pub use self::prediction::{Prediction, Regression};
+
+/// Predicts classes with their uncertainty, by `passes` forwards with dropout on (Gal and Ghahramani 2016).
+/// The whole input is one batch; [`MonteCarlo`] has more options, and regressions.
+///
+/// ```
+/// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
+/// use tch_dropout::{monte_carlo, TrueDropout};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let model = nn::seq_t()
+///     .add(nn::linear(vs.root() / "hidden", 8, 32, Default::default()))
+///     .add_fn(|x| x.relu())
+///     .add(TrueDropout::elements(0.5)?)
+///     .add(nn::linear(vs.root() / "output", 32, 3, Default::default()));
+/// let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
+///
+/// let prediction = monte_carlo(|x, train| model.forward_t(x, train), &x, 50)?;
+/// assert_eq!(prediction.mean.size(), [16, 3]);
+/// assert_eq!(prediction.entropy.size(), [16]);
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// `passes` below 1, and those of [`MonteCarlo::predict`].
+pub fn monte_carlo<F>(model: F, x: &Tensor, passes: i64) -> Result<Prediction>
+where
+    F: FnMut(&Tensor, bool) -> Tensor,
+{
+    MonteCarlo::new(passes)?.predict(model, x)
+}
+
+/// How [`monte_carlo`] runs a model: how many passes, in which batches, how many at once, in which mode.
+///
+/// # What is on and what is off
+///
+/// The model is called with `train` false, so batch norm and everything else is in evaluation; only this
+/// crate's layers draw, as in training. That works for any model, whole `forward_t` models included, but
+/// only for layers that run on the thread that called `predict`. It reaches each of them, also one that the
+/// model always calls with `false`.
+///
+/// libtorch's own [`Tensor::dropout`] cannot know of it. [`train(true)`](Self::train) is for models that
+/// use that.
+///
+/// # Folding
+///
+/// [`fold(n)`](Self::fold) runs the first pass by itself, and then `n` passes at a time as one forward over
+/// `n` copies of the batch, side by side in dimension 0. The distribution is the same: what the batch shares
+/// (a mask of columns, the weights of [`DropConnect`](crate::DropConnect)) is still drawn once per pass.
+///
+/// The model must keep the batch in front, in dimension 0, wherever it calls a layer. It may make several
+/// rows of each, as in `[N, T, C]` to `[N * T, C]`. Each layer's input is compared with that of the first
+/// pass: where folding has not made dimension 0 longer by the number of passes, as for a mask of a weight,
+/// that is an error. A layer with a seed takes one step per forward, and so fewer than one per pass.
+///
+/// ```
+/// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
+/// use tch_dropout::{MonteCarlo, TrueDropout};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let model = nn::seq_t()
+///     .add(nn::linear(vs.root() / "hidden", 8, 32, Default::default()))
+///     .add(nn::batch_norm1d(vs.root() / "norm", 32, Default::default())) // In evaluation.
+///     .add(TrueDropout::elements(0.5)?)
+///     .add(nn::linear(vs.root() / "output", 32, 3, Default::default()));
+/// let x = Tensor::randn([1_000, 8], (Kind::Float, Device::Cpu));
+///
+/// let prediction = MonteCarlo::new(50)?
+///     .batch_size(256)?
+///     .fold(10)?
+///     .predict(|x, train| model.forward_t(x, train), &x)?;
+/// assert_eq!(prediction.variance.size(), [1_000, 3]);
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MonteCarlo {
+    passes: i64,
+    fold: i64,
+    batch_size: i64,
+    train: bool,
+}
+
+impl MonteCarlo {
+    /// This many passes, one after the other over the whole input.
+    ///
+    /// ```
+    /// let error = tch_dropout::MonteCarlo::new(0).unwrap_err();
+    /// assert_eq!(error.to_string(), "passes must be at least 1, got 0");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MonteCarloError::Count`] for fewer than one.
+    pub fn new(passes: i64) -> Result<Self> {
+        let passes = at_least_one("passes", passes)?;
+        Ok(MonteCarlo { passes, fold: 1, batch_size: i64::MAX, train: false })
+    }
+
+    /// Rows of the input in one batch; all of them by default.
+    ///
+    /// ```
+    /// let monte_carlo = tch_dropout::MonteCarlo::new(50)?.batch_size(256)?;
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MonteCarloError::Count`] for fewer than one.
+    pub fn batch_size(self, rows: i64) -> Result<Self> {
+        Ok(MonteCarlo { batch_size: at_least_one("batch_size", rows)?, ..self })
+    }
+
+    /// How many passes are folded into one forward; 1 by default. This saves time where the batch is small,
+    /// and takes that many times the memory.
+    ///
+    /// ```
+    /// let monte_carlo = tch_dropout::MonteCarlo::new(50)?.fold(10)?;
+    /// assert!(monte_carlo.fold(51).is_err());
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MonteCarloError::Count`] for fewer than one, [`MonteCarloError::Fold`] for more than there are
+    /// passes.
+    pub fn fold(self, passes: i64) -> Result<Self> {
+        let fold = at_least_one("fold", passes)?;
+        if fold > self.passes {
+            return Err(MonteCarloError::Fold { fold, passes: self.passes }.into());
+        }
+        Ok(MonteCarlo { fold, ..self })
+    }
+
+    /// The flag that the model is called with; false by default.
+    ///
+    /// `true` turns on libtorch's own dropout. **It also puts batch norm into training**, which then
+    /// normalises by the batch's statistics and *changes the running ones for good*: libtorch has one flag
+    /// for both. If a model has libtorch's dropout and batch norm, replace its dropout by
+    /// [`dropout`](crate::dropout()), or give each its own flag in a closure:
+    ///
+    /// ```
+    /// use tch::{nn, nn::{Module, ModuleT}, Device, Kind, Tensor};
+    /// use tch_dropout::MonteCarlo;
+    ///
+    /// let vs = nn::VarStore::new(Device::Cpu);
+    /// let norm = nn::batch_norm1d(vs.root() / "norm", 8, Default::default());
+    /// let linear = nn::linear(vs.root() / "output", 8, 3, Default::default());
+    /// let x = Tensor::randn([16, 8], (Kind::Float, Device::Cpu));
+    /// let prediction = MonteCarlo::new(50)?.train(true).predict(
+    ///     |x, train| linear.forward(&norm.forward_t(x, false).dropout(0.5, train)),
+    ///     &x,
+    /// )?;
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn train(self, train: bool) -> Self {
+        MonteCarlo { train, ..self }
+    }
+
+    /// Runs a model that returns logits. Records no gradient. Memory does not grow with the passes.
+    ///
+    /// # Shapes
+    ///
+    /// `x` is `[N, ...]`, of any kind and on any device, with whatever the model takes after `N`. The
+    /// model returns floating-point logits `[N, K, ...]` for `K >= 2` classes: `[N, K]` for a class per row,
+    /// `[N, K, H, W]` for a class per pixel. The softmax is taken over dimension 1. (If it returns one logit
+    /// for two classes, put a zero beside it.)
+    ///
+    /// # Errors
+    ///
+    /// An `x` without rows; an output of another shape or kind; [`MonteCarloError::NothingDrawn`] if `train`
+    /// is false and no layer drew a mask, since such a model would look certain of everything. With
+    /// `train(true)` nobody can tell: there, a variance of exactly 0 means that no dropout was on. A panic of
+    /// the model passes through.
+    pub fn predict<F>(&self, model: F, x: &Tensor) -> Result<Prediction>
+    where
+        F: FnMut(&Tensor, bool) -> Tensor,
+    {
+        self.moments(model, x, true)?.into_prediction()
+    }
+
+    /// Runs a model that returns values. Like [`predict`](Self::predict), without a softmax.
+    ///
+    /// ```
+    /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
+    /// use tch_dropout::{MonteCarlo, TrueDropout};
+    ///
+    /// let vs = nn::VarStore::new(Device::Cpu);
+    /// let model = nn::seq_t()
+    ///     .add(nn::linear(vs.root() / "hidden", 1, 32, Default::default()))
+    ///     .add_fn(|x| x.relu())
+    ///     .add(TrueDropout::elements(0.1)?)
+    ///     .add(nn::linear(vs.root() / "output", 32, 1, Default::default()));
+    /// let x = Tensor::linspace(-1.0, 1.0, 100, (Kind::Float, Device::Cpu)).unsqueeze(1);
+    ///
+    /// let regression = MonteCarlo::new(50)?.regress(|x, train| model.forward_t(x, train), &x)?;
+    /// let two_sigma = regression.variance.sqrt() * 2.0;
+    /// assert_eq!((regression.mean.size(), two_sigma.size()), (vec![100, 1], vec![100, 1]));
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Shapes
+    ///
+    /// `x` is `[N, ...]`; the model returns floating-point values `[N, ...]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`predict`](Self::predict).
+    pub fn regress<F>(&self, model: F, x: &Tensor) -> Result<Regression>
+    where
+        F: FnMut(&Tensor, bool) -> Tensor,
+    {
+        Ok(self.moments(model, x, false)?.into_regression())
+    }
+
+    fn moments<F>(&self, mut model: F, x: &Tensor, logits: bool) -> Result<Moments>
+    where
+        F: FnMut(&Tensor, bool) -> Tensor,
+    {
+        if x.dim() == 0 || x.numel() == 0 {
+            return Err(MonteCarloError::NoRows(x.size()).into());
+        }
+        if scope::is_folded() {
+            return Err(MonteCarloError::Nested.into());
+        }
+        let _no_grad = tch::no_grad_guard();
+        let batches = x.f_split(self.batch_size.min(x.size()[0]), 0)?;
+        let moments = batches.iter().map(|batch| self.batch_moments(&mut model, batch, logits));
+        Moments::concat(&moments.collect::<Result<Vec<_>>>()?)
+    }
+
+    fn batch_moments<F>(&self, model: &mut F, batch: &Tensor, logits: bool) -> Result<Moments>
+    where
+        F: FnMut(&Tensor, bool) -> Tensor,
+    {
+        let rows = batch.size()[0];
+        let mut passes = Accumulator::new(rows, logits);
+        let (outputs, shapes) = self.run(model, batch, None, logits)?;
+        passes.push(outputs)?;
+        let mut left = self.passes - 1;
+        if self.fold == 1 {
+            for _ in 0..left {
+                passes.push(self.run(model, batch, None, logits)?.0)?;
+            }
+            return passes.finish();
+        }
+        let copies = Tensor::f_cat(&vec![batch; self.fold.min(left) as usize], 0)?;
+        while left > 0 {
+            let fold = left.min(self.fold);
+            let copies = copies.f_narrow(0, 0, fold * rows)?;
+            passes.push(self.run(model, &copies, Some((fold, &shapes)), logits)?.0)?;
+            left -= fold;
+        }
+        passes.finish()
+    }
+
+    /// The outputs `[passes * N, ...]` of one forward, and the shapes of what layers drew for. `folded` has
+    /// the passes that lie side by side in the batch, and the shapes that one by itself had.
+    fn run<F>(
+        &self,
+        model: &mut F,
+        batch: &Tensor,
+        folded: Option<(i64, &Shapes)>,
+        logits: bool,
+    ) -> Result<(Tensor, Shapes)>
+    where
+        F: FnMut(&Tensor, bool) -> Tensor,
+    {
+        let (outputs, outcome) = scope::run(folded, || model(batch, self.train));
+        if !outcome.drew && !self.train {
+            return Err(MonteCarloError::NothingDrawn.into());
+        }
+        if let Some((_, shapes)) = folded {
+            let (single, folded) = (shapes.len(), outcome.draws.len());
+            if single != folded {
+                return Err(MonteCarloError::Draws { single, folded }.into());
+            }
+        }
+        check_outputs(&outputs, batch.size()[0], logits)?;
+        Ok((outputs, outcome.draws))
+    }
+}
+
+/// Whether there are logits, or values, for each of the batch's rows.
+fn check_outputs(outputs: &Tensor, rows: i64, logits: bool) -> Result<()> {
+    let (kind, shape) = (outputs.kind(), outputs.size());
+    let classes_fit = !logits || shape.get(1).is_some_and(|&classes| classes >= 2);
+    if outputs.is_floating_point() && shape.first() == Some(&rows) && classes_fit {
+        return Ok(());
+    }
+    Err(match logits {
+        true => MonteCarloError::Logits { rows, kind, shape },
+        false => MonteCarloError::Values { rows, kind, shape },
+    }
+    .into())
+}
+
+fn at_least_one(name: &'static str, got: i64) -> Result<i64> {
+    if got < 1 {
+        return Err(MonteCarloError::Count { name, got }.into());
+    }
+    Ok(got)
+}

@@ -1,0 +1,97 @@
+//! What Monte Carlo dropout tells the layers past the model that lies between: to draw in evaluation
+//! too, and how many passes lie side by side in a batch.
+//!
+//! How does a layer know that its input is the batch, and not a weight that happens to have as many rows?
+//! It compares with one pass by itself, which comes first: folding `n` passes makes the batch `n` times as
+//! long, and nothing else. So the k-th draw of a pass remembers its input's shape, and the k-th draw of
+//! folded passes must see that shape with `n` times the rows.
+
+use std::cell::RefCell;
+
+use crate::error::{MonteCarloError, Result};
+
+/// The shape of the input of each draw in one pass.
+pub(super) type Shapes = Vec<Vec<i64>>;
+
+/// One run of a model.
+struct Scope {
+    /// Passes side by side, and the shapes that a pass by itself had.
+    folded: Option<(i64, Shapes)>,
+    draws: Shapes,
+    /// Whether a run within this one drew a mask.
+    inner_drew: bool,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Scope>> = const { RefCell::new(None) };
+}
+
+/// What a run leaves behind.
+pub(super) struct Outcome {
+    pub(super) draws: Shapes,
+    pub(super) drew: bool,
+}
+
+/// Runs a model, with the layers on this thread active. `folded` has the passes that lie side by side in
+/// its batch, and the shapes that a pass by itself had.
+pub(super) fn run<T>(folded: Option<(i64, &Shapes)>, model: impl FnOnce() -> T) -> (T, Outcome) {
+    let folded = folded.map(|(passes, shapes)| (passes, shapes.clone()));
+    let scope = Scope { folded, draws: Vec::new(), inner_drew: false };
+    let outer = Restore(CURRENT.replace(Some(scope)));
+    let output = model();
+    let inner = CURRENT.take().expect("each run puts back what it found");
+    drop(outer);
+    let drew = inner.inner_drew || !inner.draws.is_empty();
+    if drew {
+        CURRENT.with_borrow_mut(|outer| outer.iter_mut().for_each(|outer| outer.inner_drew = true));
+    }
+    (output, Outcome { draws: inner.draws, drew })
+}
+
+/// Puts the outer run back, after a panic too.
+struct Restore(Option<Scope>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
+}
+
+/// Whether layers draw though `train` is false.
+pub(crate) fn is_active() -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
+
+/// Whether several passes lie side by side in the batch.
+pub(super) fn is_folded() -> bool {
+    CURRENT.with_borrow(|scope| scope.as_ref().is_some_and(|scope| scope.folded.is_some()))
+}
+
+/// Records that a layer draws for an input of this shape, and returns how many passes lie side by side in
+/// it.
+pub(crate) fn record_draw(shape: &[i64]) -> Result<i64> {
+    CURRENT.with_borrow_mut(|scope| {
+        let Some(scope) = scope else { return Ok(1) };
+        scope.draws.push(shape.to_vec());
+        let Some((passes, shapes)) = &scope.folded else { return Ok(1) };
+        let Some(single) = shapes.get(scope.draws.len() - 1) else {
+            let (single, folded) = (shapes.len(), scope.draws.len());
+            return Err(MonteCarloError::Draws { single, folded }.into());
+        };
+        if is_folded_shape(shape, single, *passes) {
+            return Ok(*passes);
+        }
+        let (single, folded) = (single.clone(), shape.to_vec());
+        Err(MonteCarloError::NotFolded { single, folded, passes: *passes }.into())
+    })
+}
+
+/// Whether a shape is that of a single pass, with `passes` times the rows.
+fn is_folded_shape(shape: &[i64], single: &[i64], passes: i64) -> bool {
+    match (shape, single) {
+        ([rows, rest @ ..], [single_rows, single_rest @ ..]) => {
+            *rows == passes * single_rows && rest == single_rest
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,83 @@
+//! `x` times a mask that nobody stores: the backward draws it again.
+
+use tch::Tensor;
+
+use crate::cpu::ImplicitMask;
+use crate::error::Result;
+
+/// `x` times the mask; plus `residual`, if there is one.
+///
+/// Where `x` lies in memory as the mask would, one pass reads it and writes the product. The graph keeps the
+/// mask's counter, and a gradient takes the same way: it is multiplied by the mask that is drawn again. So do
+/// gradients of gradients. Everything else is multiplied by a stored mask.
+pub(crate) fn product(
+    mask: &ImplicitMask,
+    x: &Tensor,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    if let Some(y) = in_one_pass(mask, x, residual)? {
+        return Ok(y);
+    }
+    let y = stored_product(mask.stored()?, x)?;
+    match residual {
+        Some(residual) => Ok(residual.f_add(&y)?),
+        None => Ok(y),
+    }
+}
+
+fn needs_gradient(x: &Tensor, residual: Option<&Tensor>) -> bool {
+    x.requires_grad() || residual.is_some_and(Tensor::requires_grad)
+}
+
+#[cfg(recompute)]
+fn in_one_pass(
+    mask: &ImplicitMask,
+    x: &Tensor,
+    residual: Option<&Tensor>,
+) -> Result<Option<Tensor>> {
+    use crate::autograd::with_backward;
+
+    let Some(y) = mask.times(x, residual)? else { return Ok(None) };
+    if !needs_gradient(x, residual) {
+        return Ok(Some(y));
+    }
+    let mask = mask.clone();
+    let backward = move |gradient: &Tensor, input: usize| match input {
+        0 => product(&mask, gradient, None),
+        _ => Ok(gradient.shallow_clone()),
+    };
+    match residual {
+        Some(residual) => with_backward([x, residual], y, backward).map(Some),
+        None => with_backward([x], y, backward).map(Some),
+    }
+}
+
+/// Without C++ there is no backward of our own, and libtorch's needs a stored mask.
+#[cfg(not(recompute))]
+fn in_one_pass(
+    mask: &ImplicitMask,
+    x: &Tensor,
+    residual: Option<&Tensor>,
+) -> Result<Option<Tensor>> {
+    if needs_gradient(x, residual) { Ok(None) } else { mask.times(x, residual) }
+}
+
+/// Without a gradient to come, the product takes the mask's place in memory: fresh memory costs more than the
+/// multiplication.
+fn stored_product(mut mask: Tensor, x: &Tensor) -> Result<Tensor> {
+    if !x.requires_grad() && can_replace(&mask, x) {
+        Ok(mask.f_mul_(x)?)
+    } else {
+        Ok(x.f_mul(&mask)?)
+    }
+}
+
+/// Whether the product has the mask's kind, size and memory format. An `x` that is one number, expanded, as
+/// the gradient of a sum, has no format of its own.
+fn can_replace(mask: &Tensor, x: &Tensor) -> bool {
+    mask.kind() == x.kind()
+        && mask.size() == x.size()
+        && (mask.is_contiguous() && x.is_contiguous()
+            || mask.stride() == x.stride()
+            || x.stride().iter().all(|&stride| stride == 0))
+}

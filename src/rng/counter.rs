@@ -1,0 +1,76 @@
+//! Which random numbers belong to which mask. This is the only file that knows the layout of Philox's key
+//! and counter.
+//!
+//! A mask is drawn in tiles of 2048 elements. A *plane* is one random bit for each element of a tile: the
+//! 64 words of 32 bits that 16 blocks give, where bit j of word l belongs to element 64 j + l. Plane 0 has the
+//! most significant bits. A few elements need more bits than the planes have (see `cpu/bernoulli.rs`); they
+//! take 32-bit words from the tile's *pool*, one after the other.
+//!
+//! | bits of the counter | hold | |
+//! | --- | --- | --- |
+//! | 0 to 39 | the block | 16 for each tile |
+//! | 40 to 45 | the plane | in the pool: how many times it has been filled |
+//! | 46 to 61 | the layer | |
+//! | 62 | libtorch | set if libtorch's generator drew the key, so that no seed has the same numbers |
+//! | 63 | pool | set for the pool |
+//! | 64 to 111 | the step | one for each mask of a layer |
+//! | 112 to 127 | the worker | |
+//!
+//! The key is the seed. No two (worker, layer, step, element) of a seed share a counter's bit, and so none
+//! share a number. 2⁴⁰ blocks serve 2⁴⁷ elements, more than an address space holds.
+
+use tch::{Device, Kind, Tensor};
+
+use super::philox::{self, SIDE_BY_SIDE, WORDS};
+use crate::error::Result;
+
+/// Steps have 48 bits, which last 89 years at 100,000 forwards a second.
+pub(crate) const STEPS: u64 = 1 << 48;
+
+const PLANE_SHIFT: u32 = 40;
+const LAYER_SHIFT: u32 = 46;
+const FROM_LIBTORCH: u64 = 1 << 62;
+const POOL: u64 = 1 << 63;
+const WORKER_SHIFT: u32 = 48;
+
+/// Where a mask's random numbers begin (Random123's term): the key, and the counter's fixed parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counter {
+    key: u64,
+    high: u64,
+    low: u64,
+}
+
+impl Counter {
+    pub(crate) fn of_stream(seed: u64, worker: u16, layer: u16, step: u64) -> Self {
+        Counter {
+            key: seed,
+            high: u64::from(worker) << WORKER_SHIFT | step,
+            low: u64::from(layer) << LAYER_SHIFT,
+        }
+    }
+
+    /// One draw from libtorch's generator: `tch::manual_seed` decides the key, and so the mask.
+    pub(crate) fn from_libtorch() -> Result<Self> {
+        let mut key = Tensor::f_empty([], (Kind::Int64, Device::Cpu))?;
+        let key = i64::try_from(key.f_random_from_(i64::MIN, None)?)?;
+        Ok(Counter { key: key as u64, high: 0, low: FROM_LIBTORCH })
+    }
+
+    /// One random bit for each element of a tile.
+    #[inline(always)]
+    pub(crate) fn plane(&self, tile: u64, plane: u64) -> [u32; WORDS] {
+        self.words(plane << PLANE_SHIFT, tile)
+    }
+
+    /// More words for the few elements of a tile that need them.
+    #[inline(always)]
+    pub(crate) fn pool(&self, tile: u64, filled: u64) -> [u32; WORDS] {
+        self.words(POOL | filled << PLANE_SHIFT, tile)
+    }
+
+    #[inline(always)]
+    fn words(&self, of: u64, tile: u64) -> [u32; WORDS] {
+        philox::words(self.key, self.high, self.low | of | tile * SIDE_BY_SIDE as u64)
+    }
+}

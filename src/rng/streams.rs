@@ -1,0 +1,130 @@
+//! One seed for all layers of a model.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::counter::STEPS;
+use super::stream::{Stream, checked};
+use crate::error::{Error, Result};
+
+/// One seed for a whole model: hands out a [`Stream`] for each layer, and saves and sets the steps of all
+/// of them at once, whatever the layers have been built into.
+///
+/// Layers are numbered in the order in which they take their streams. Each number has bits of its own in
+/// the generator's counter, so no two layers share a random number. A `VarStore` does not hold the steps:
+/// save them beside it.
+///
+/// ```
+/// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
+/// use tch_dropout::{Streams, TrueDropout};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let streams = Streams::new(42);
+/// let model = nn::seq_t()
+///     .add(TrueDropout::elements(0.2)?.with_stream(streams.next_stream()?))
+///     .add(nn::linear(vs.root() / "hidden", 8, 8, Default::default()))
+///     .add(TrueDropout::elements(0.5)?.with_stream(streams.next_stream()?));
+///
+/// let x = Tensor::ones([4, 8], (Kind::Float, Device::Cpu));
+/// let saved = streams.steps(); // Into the checkpoint ...
+/// let first = model.forward_t(&x, true);
+/// streams.set_steps(&saved)?; // ... and out of it.
+/// assert_eq!(model.forward_t(&x, true), first);
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Streams {
+    seed: u64,
+    worker: u16,
+    steps: Mutex<Vec<Arc<AtomicU64>>>,
+}
+
+impl Streams {
+    /// The streams of a seed, for worker 0.
+    ///
+    /// ```
+    /// let streams = tch_dropout::Streams::new(42);
+    /// assert!(streams.steps().is_empty());
+    /// ```
+    pub fn new(seed: u64) -> Self {
+        Streams { seed, worker: 0, steps: Mutex::default() }
+    }
+
+    /// For another worker (a rank of data-parallel training): all streams that are handed out from now on.
+    ///
+    /// ```
+    /// # use tch_dropout::Streams;
+    /// let rank = 3;
+    /// let streams = Streams::new(42).with_worker(rank);
+    /// assert_eq!(streams.next_stream()?.worker(), 3);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn with_worker(self, worker: u16) -> Self {
+        Streams { worker, ..self }
+    }
+
+    /// The stream of the next layer, at step 0.
+    ///
+    /// ```
+    /// # use tch_dropout::Streams;
+    /// let streams = Streams::new(42);
+    /// assert_eq!((streams.next_stream()?.layer(), streams.next_stream()?.layer()), (0, 1));
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layers`] after 65,536 of them.
+    pub fn next_stream(&self) -> Result<Stream> {
+        let mut steps = self.lock();
+        let layer = u16::try_from(steps.len()).map_err(|_| Error::Layers)?;
+        let step = Arc::default();
+        steps.push(Arc::clone(&step));
+        Ok(Stream::new(self.seed).with_worker(self.worker).with_layer(layer).sharing(step))
+    }
+
+    /// The step that each layer takes next, in the order in which they took their streams.
+    ///
+    /// ```
+    /// # use tch_dropout::Streams;
+    /// let streams = Streams::new(42);
+    /// let (first, second) = (streams.next_stream()?, streams.next_stream()?);
+    /// second.set_step(9)?;
+    /// assert_eq!(streams.steps(), [0, 9]);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn steps(&self) -> Vec<u64> {
+        self.lock().iter().map(|step| step.load(Ordering::Relaxed) % STEPS).collect()
+    }
+
+    /// Sets the step of every layer, for instance to resume from a checkpoint.
+    ///
+    /// ```
+    /// # use tch_dropout::Streams;
+    /// let streams = Streams::new(42);
+    /// let (first, second) = (streams.next_stream()?, streams.next_stream()?);
+    /// streams.set_steps(&[7, 9])?;
+    /// assert_eq!((first.step(), second.step()), (7, 9));
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Steps`] if there are more or fewer steps than streams, and [`Error::Step`] for one of 2⁴⁸ or
+    /// more; then none is set.
+    pub fn set_steps(&self, steps: &[u64]) -> Result<()> {
+        let streams = self.lock();
+        if streams.len() != steps.len() {
+            return Err(Error::Steps { expected: streams.len(), got: steps.len() });
+        }
+        steps.iter().try_for_each(|&step| checked(step).map(drop))?;
+        for (stream, &step) in streams.iter().zip(steps) {
+            stream.store(step, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<AtomicU64>>> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

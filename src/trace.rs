@@ -1,0 +1,28 @@
+//! Whether `CModule::create_by_tracing` is recording.
+//!
+//! A trace records operations, and writing into a tensor's memory is none: a traced model would multiply by
+//! whatever memory it gets. libtorch tells whether it traces in C++ only, and tch does not pass that on.
+#![allow(unsafe_code, reason = "reads a C++ variable")]
+
+/// Whether this thread's operations are being recorded.
+#[cfg(not(windows))]
+pub(crate) fn is_tracing() -> bool {
+    use std::ffi::c_void;
+
+    unsafe extern "C" {
+        /// `const std::shared_ptr<TracingState>& torch::jit::tracer::getTracingState()`. A reference is a
+        /// pointer to the `shared_ptr`, whose first word is the pointer that it holds.
+        #[link_name = "_ZN5torch3jit6tracer15getTracingStateEv"]
+        fn get_tracing_state() -> *const *const c_void;
+    }
+
+    // SAFETY: takes no arguments, and may be called on any thread. What it returns is a variable of this
+    // thread, valid while the thread lives; libstdc++ and libc++ have its pointer in the first word.
+    unsafe { !(*get_tracing_state()).is_null() }
+}
+
+/// Not to be found out there without C++.
+#[cfg(windows)]
+pub(crate) fn is_tracing() -> bool {
+    false
+}
