@@ -4,23 +4,10 @@
 #
 #     sh scripts/test-versions.sh [VERSION ...]
 #
-# All on crates.io without arguments; else those named, such as 0.17.0. Prints a row for each, as in
-# build.md. Each has a copy of this repository, with a libtorch and a lock file of its own, in
+# All of scripts/tch-versions without arguments; else those named, such as 0.17.0. Prints a row for each, as
+# in build.md. Each has a copy of this repository, with a libtorch and a lock file of its own, in
 # target/versions. That is kept: the first run takes ten minutes and 2 GB for each.
 set -eu
-
-# A tch, which has a torch-sys of the same version, and its libtorch.
-versions="
-0.17.0 2.4.0
-0.18.0 2.5.0
-0.18.1 2.5.1
-0.19.0 2.6.0
-0.20.0 2.7.0
-0.22.0 2.9.0
-0.23.0 2.10.0
-0.24.0 2.11.0
-0.26.0 2.13.0
-"
 
 fail() {
     echo "test-versions.sh: $*" >&2
@@ -28,11 +15,11 @@ fail() {
 }
 
 all_tch() {
-    echo "$versions" | awk 'NF { print $1 }'
+    awk '/^[0-9]/ { print $1 }' scripts/tch-versions
 }
 
 libtorch_of() {
-    echo "$versions" | awk -v tch="$1" '$1 == tch { print $2; found = 1 } END { exit !found }' ||
+    awk -v tch="$1" '$1 == tch { print $2; found = 1 } END { exit !found }' scripts/tch-versions ||
         fail "expected one of $(all_tch | tr '\n' ' ')but got '$1'"
 }
 
