@@ -40,7 +40,8 @@ fn expected(stream: [u64; 4], p: f64, elements: usize) -> Vec<f32> {
     for tile in 0..elements.div_ceil(2048) {
         let mut pool = (0..).map(|n| word(1 << 63 | (n / 64) << 40, tile, n as usize % 64));
         for (l, j) in (0..64).flat_map(|l| (0..32).map(move |j| (l, j))) {
-            let bits = (0..6).fold(0, |bits, plane| bits << 1 | word(plane << 40, tile, l) >> j & 1);
+            let bits =
+                (0..6).fold(0, |bits, plane| bits << 1 | word(plane << 40, tile, l) >> j & 1);
             let first = (threshold >> 58) as u32;
             let mut below = bits < first;
             if bits == first && threshold << 6 != 0 {
