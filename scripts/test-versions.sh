@@ -48,7 +48,7 @@ test_version() {
     result=pass
     (test_copy "$folder" "$1" "$libtorch") >"$folder.log" 2>&1 || result=FAIL
     passed=$(awk '/^test result:/ { sum += $4 } END { print sum + 0 }' "$folder.log")
-    echo "| $1 | $libtorch | $result, $passed tests | $(date +%F) |"
+    echo "| $1 | $libtorch | $result, $passed tests, $(date +%F) |"
     [ "$result" = pass ]
 }
 
