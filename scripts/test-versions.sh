@@ -6,7 +6,7 @@
 #
 # All of scripts/tch-versions without arguments; else those named, such as 0.17.0. Prints a row for each, as
 # in build.md. Each has a copy of this repository, with a libtorch and a lock file of its own, in
-# target/versions. That is kept: the first run takes ten minutes and 2 GB for each.
+# target/versions. That and what is built is kept: the first run takes ten minutes and 1 GB for each.
 set -eu
 
 fail() {
@@ -23,10 +23,10 @@ libtorch_of() {
         fail "expected one of $(all_tch | tr '\n' ' ')but got '$1'"
 }
 
-# What git would commit now. What was built in the copy before stays.
+# What git would commit now.
 copy_repository() {
     mkdir -p "$1"
-    find "$1" -mindepth 1 -maxdepth 1 ! -name .libtorch ! -name target -exec rm -rf {} +
+    find "$1" -mindepth 1 -maxdepth 1 ! -name .libtorch -exec rm -rf {} +
     git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C "$1"
 }
 
@@ -53,8 +53,11 @@ test_version() {
 }
 
 cd "$(dirname "$0")/.."
-# What the environment says of libtorch and of the target directory holds for one version only.
-unset LIBTORCH LIBTORCH_CXX11_ABI LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH CARGO_TARGET_DIR
+# What the environment says of libtorch holds for one version only.
+unset LIBTORCH LIBTORCH_CXX11_ABI LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH
+# One for all: cargo keeps the versions apart, and has most crates in common.
+CARGO_TARGET_DIR=$PWD/target/versions/target
+export CARGO_TARGET_DIR
 # shellcheck disable=SC2046 # a word for each
 [ $# -gt 0 ] || set -- $(all_tch)
 for tch in "$@"; do
