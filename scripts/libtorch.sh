@@ -67,13 +67,15 @@ cuda_runtime() {
         "$partial"/torch-*.dist-info/METADATA
 }
 
-# Without these libraries, torch-sys links no CUDA.
+# Without these libraries, torch-sys links no CUDA. libtorch.so is nothing but an envelope that needs both
+# libtorch_cpu.so and libtorch_cuda.so, and that GNU's linker, unlike lld, keeps in a program.
 take_cuda_out() {
     runtime=$(cuda_runtime)
     [ -n "$runtime" ] || fail "torch $version does not name its CUDA runtime; see build.md for other ways"
     # shellcheck disable=SC2086 # a word for each package
     pip_install $runtime
     rm -f "$lib"/libtorch_cuda*.so "$lib"/libc10_cuda.so "$lib"/libtorch_nvshmem.so "$lib"/libcusparseLt*
+    ln -sf libtorch_cpu.so "$lib/libtorch.so"
 }
 
 # 0 where libtorch's functions take the std::string of before GCC 5: in torch 2.4 to 2.6, by machine.

@@ -49,7 +49,7 @@ test_version() {
     (test_copy "$folder" "$1" "$libtorch") >"$folder.log" 2>&1 || result=FAIL
     passed=$(awk '/^test result:/ { sum += $4 } END { print sum + 0 }' "$folder.log")
     echo "| $1 | $libtorch | $result, $passed tests, $(date +%F) |"
-    [ "$result" = pass ]
+    [ "$result" = pass ] || { tail -n 50 "$folder.log" >&2 && return 1; }
 }
 
 cd "$(dirname "$0")/.."

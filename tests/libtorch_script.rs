@@ -19,7 +19,7 @@ for library in $LIBRARIES; do echo "$SYMBOL" > "$2/torch/lib/$library"; done
 echo "$REQUIRES" > "$2/torch-2.dist-info/METADATA"
 "#;
 
-const WITH_CUDA: &str = "libc10.so libtorch_cpu.so libtorch_cuda.so libtorch_cuda_linalg.so \
+const WITH_CUDA: &str = "libc10.so libtorch.so libtorch_cpu.so libtorch_cuda.so libtorch_cuda_linalg.so \
                          libc10_cuda.so libtorch_nvshmem.so";
 const CUDA_13: &str = "Requires-Dist: cuda-toolkit[cublas,cudart,cupti]==13.0.3; platform_system";
 
@@ -38,7 +38,9 @@ impl Sandbox {
         fs::create_dir(sandbox.path("bin")).unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/libtorch.sh");
         fs::copy(script, sandbox.path("repository/scripts/libtorch.sh")).unwrap();
-        for tool in ["sh", "cat", "uname", "rm", "mkdir", "mv", "dirname", "grep", "sed", "tail"] {
+        for tool in
+            ["sh", "cat", "uname", "ln", "rm", "mkdir", "mv", "dirname", "grep", "sed", "tail"]
+        {
             let found = ["/bin", "/usr/bin"].map(|bin| Path::new(bin).join(tool));
             let found = found.iter().find(|path| path.exists()).unwrap();
             std::os::unix::fs::symlink(found, sandbox.path("bin").join(tool)).unwrap();
@@ -85,6 +87,12 @@ impl Sandbox {
         self.path("repository/.libtorch/torch/lib").join(library).exists()
     }
 
+    /// Whether a program that links libtorch.so gets libtorch_cpu.so and nothing else.
+    fn links_no_cuda(&self) -> bool {
+        let library = self.path("repository/.libtorch/torch/lib/libtorch.so");
+        fs::read_link(library).is_ok_and(|path| path == Path::new("libtorch_cpu.so"))
+    }
+
     /// Files that begin with `.libtorch` but for a complete one.
     fn left_overs(&self) -> usize {
         let elements = fs::read_dir(self.path("repository")).unwrap().flatten();
@@ -119,6 +127,7 @@ fn variants_replace_each_other() {
         assert!(sandbox.run(&[variant]).status.success());
         assert_eq!(sandbox.calls_for_torch().len(), calls);
         assert_eq!(sandbox.has("libtorch_cuda.so"), cuda);
+        assert_eq!(sandbox.links_no_cuda(), !cuda);
     }
     assert_one_line(&sandbox.run(&["gpu"]), "expected cpu or cuda, got 'gpu'");
 }
