@@ -1,12 +1,12 @@
 #!/bin/sh
-# The library's tests (not those of the MNIST experiment) with every tch that Cargo.toml allows, each with
-# the libtorch that it wants:
+# The library's tests (not those of the MNIST experiment) with each tch that Cargo.toml allows, next to the
+# libtorch that it wants:
 #
-#     sh scripts/test-versions.sh [0.24] [0.26]
+#     sh scripts/test-versions.sh [VERSION ...]
 #
-# Both without arguments. Each has a copy of this repository, with a libtorch and a lock file of its
-# own, in target/versions. That is kept: the first run takes ten minutes and 2 GB for each. Prints a
-# row for each, as in build.md. There is no tch 0.25 on crates.io.
+# All of scripts/tch-versions without arguments; else those named, such as 0.17.0. Prints a row for each, as
+# in build.md. Each has a copy of this repository, with a libtorch and a lock file of its own, in
+# target/versions. That and what is built is kept: the first run takes ten minutes and 1 GB for each.
 set -eu
 
 fail() {
@@ -14,36 +14,31 @@ fail() {
     exit 1
 }
 
-libtorch_of() {
-    case $1 in
-    0.24) echo 2.11.0 ;;
-    0.26) echo 2.13.0 ;;
-    *) fail "expected 0.24 or 0.26, got '$1'" ;;
-    esac
+all_tch() {
+    awk '/^[0-9]/ { print $1 }' scripts/tch-versions
 }
 
-# What git would commit now. What was built in the copy before stays.
+libtorch_of() {
+    awk -v tch="$1" '$1 == tch { print $2; found = 1 } END { exit !found }' scripts/tch-versions ||
+        fail "expected one of $(all_tch | tr '\n' ' ')but got '$1'"
+}
+
+# What git would commit now.
 copy_repository() {
     mkdir -p "$1"
-    find "$1" -mindepth 1 -maxdepth 1 ! -name .libtorch ! -name target -exec rm -rf {} +
+    find "$1" -mindepth 1 -maxdepth 1 ! -name .libtorch -exec rm -rf {} +
     git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C "$1"
-}
-
-library_tests() {
-    for path in tests/*.rs tests/*/main.rs; do
-        name=${path#tests/}
-        name=${name%.rs}
-        echo --test "${name%/main}"
-    done
 }
 
 test_copy() {
     cd "$1" &&
         sh scripts/libtorch.sh cpu "$3" &&
-        cargo update --package tch --precise "$2.0" && # takes torch-sys along
+        LIBTORCH_CXX11_ABI=$(cat .libtorch/cxx11-abi) &&
+        export LIBTORCH_CXX11_ABI &&
+        cargo update --package tch --precise "$2" &&
+        cargo update --package torch-sys --precise "$2" &&
         cargo build --release --package tch-dropout --examples && # which some tests run
-        # shellcheck disable=SC2046 # an option and a name for each
-        cargo test --release --package tch-dropout --no-fail-fast --lib $(library_tests)
+        cargo test --release --package tch-dropout --no-fail-fast --tests
 }
 
 test_version() {
@@ -53,14 +48,18 @@ test_version() {
     result=pass
     (test_copy "$folder" "$1" "$libtorch") >"$folder.log" 2>&1 || result=FAIL
     passed=$(awk '/^test result:/ { sum += $4 } END { print sum + 0 }' "$folder.log")
-    echo "| $1.0 | $libtorch | $result, $passed tests | $(date +%F) |"
-    [ "$result" = pass ]
+    echo "| $1 | $libtorch | $result, $passed tests, $(date +%F) |"
+    [ "$result" = pass ] || { tail -n 50 "$folder.log" >&2 && return 1; }
 }
 
 cd "$(dirname "$0")/.."
-# What the environment says of libtorch and of the target directory holds for one version only.
-unset LIBTORCH LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH CARGO_TARGET_DIR
-[ $# -gt 0 ] || set -- 0.24 0.26
+# What the environment says of libtorch holds for one version only.
+unset LIBTORCH LIBTORCH_CXX11_ABI LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH
+# One for all: cargo keeps the versions apart, and has most crates in common.
+CARGO_TARGET_DIR=$PWD/target/versions/target
+export CARGO_TARGET_DIR
+# shellcheck disable=SC2046 # a word for each
+[ $# -gt 0 ] || set -- $(all_tch)
 for tch in "$@"; do
     libtorch_of "$tch" >/dev/null
 done

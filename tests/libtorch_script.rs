@@ -8,16 +8,20 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A python3 whose pip makes libtorch's files, and notes what it was asked for.
+/// A python3 whose pip makes the files of torch's package, and notes what it was asked for.
 const PRETENDS: &str = r#"#!/bin/sh
-[ "$4" = --version ] || [ "$3" = --version ] && exit 0
+[ "$3" = --version ] && exit 0
 echo "$*" >> ../calls
 while [ "$1" != --target ]; do shift; done
-mkdir -p "$2/torch/lib"
-for library in libtorch_cpu libtorch_cuda libtorch_cuda_linalg libc10_cuda libtorch_nvshmem; do
-    touch "$2/torch/lib/$library.so"
-done
+case "$*" in *" torch=="*) ;; *) exit 0 ;; esac
+mkdir -p "$2/torch/lib" "$2/torch-2.dist-info"
+for library in $LIBRARIES; do echo "$SYMBOL" > "$2/torch/lib/$library"; done
+echo "$REQUIRES" > "$2/torch-2.dist-info/METADATA"
 "#;
+
+const WITH_CUDA: &str = "libc10.so libtorch.so libtorch_cpu.so libtorch_cuda.so libtorch_cuda_linalg.so \
+                         libc10_cuda.so libtorch_nvshmem.so";
+const CUDA_13: &str = "Requires-Dist: cuda-toolkit[cublas,cudart,cupti]==13.0.3; platform_system";
 
 /// A python3 whose pip fails with this message.
 fn fails_with(message: &str) -> String {
@@ -34,7 +38,8 @@ impl Sandbox {
         fs::create_dir(sandbox.path("bin")).unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/libtorch.sh");
         fs::copy(script, sandbox.path("repository/scripts/libtorch.sh")).unwrap();
-        for tool in ["sh", "cat", "uname", "rm", "mkdir", "touch", "mv", "dirname", "grep", "tail"]
+        for tool in
+            ["sh", "cat", "uname", "ln", "rm", "mkdir", "mv", "dirname", "grep", "sed", "tail"]
         {
             let found = ["/bin", "/usr/bin"].map(|bin| Path::new(bin).join(tool));
             let found = found.iter().find(|path| path.exists()).unwrap();
@@ -60,6 +65,7 @@ impl Sandbox {
         command.arg("scripts/libtorch.sh").args(arguments);
         command.current_dir(self.path("repository")).env("PATH", self.path("bin"));
         command.env_remove("LIBTORCH").env_remove("LIBTORCH_USE_PYTORCH");
+        command.env("LIBRARIES", WITH_CUDA).env("REQUIRES", CUDA_13).env("SYMBOL", "");
         command
     }
 
@@ -72,8 +78,19 @@ impl Sandbox {
         calls.lines().map(str::to_owned).collect()
     }
 
+    /// The calls that asked for torch itself.
+    fn calls_for_torch(&self) -> Vec<String> {
+        self.calls().into_iter().filter(|call| call.contains(" torch==")).collect()
+    }
+
     fn has(&self, library: &str) -> bool {
         self.path("repository/.libtorch/torch/lib").join(library).exists()
+    }
+
+    /// Whether a program that links libtorch.so gets libtorch_cpu.so and nothing else.
+    fn links_no_cuda(&self) -> bool {
+        let library = self.path("repository/.libtorch/torch/lib/libtorch.so");
+        fs::read_link(library).is_ok_and(|path| path == Path::new("libtorch_cpu.so"))
     }
 
     /// Files that begin with `.libtorch` but for a complete one.
@@ -97,7 +114,7 @@ fn it_is_there_once_and_then_nothing_is_done() {
     for _ in 0..2 {
         let output = sandbox.run(&[]);
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(sandbox.calls().len(), 1);
+        assert_eq!(sandbox.calls_for_torch().len(), 1);
     }
     assert!(sandbox.has("libtorch_cpu.so") && !sandbox.has("libtorch_cuda.so"));
     assert_eq!(sandbox.left_overs(), 0);
@@ -108,7 +125,9 @@ fn variants_replace_each_other() {
     let sandbox = Sandbox::new(Some(PRETENDS));
     for (calls, variant, cuda) in [(1, "cpu", false), (2, "cuda", true), (3, "cpu", false)] {
         assert!(sandbox.run(&[variant]).status.success());
-        assert_eq!((sandbox.calls().len(), sandbox.has("libtorch_cuda.so")), (calls, cuda));
+        assert_eq!(sandbox.calls_for_torch().len(), calls);
+        assert_eq!(sandbox.has("libtorch_cuda.so"), cuda);
+        assert_eq!(sandbox.links_no_cuda(), !cuda);
     }
     assert_one_line(&sandbox.run(&["gpu"]), "expected cpu or cuda, got 'gpu'");
 }
@@ -120,8 +139,8 @@ fn a_version_can_be_asked_for() {
         [(&["cpu"][..], "2.13.0"), (&["cpu", "2.11.0"], "2.11.0"), (&["cuda", "2.11.0"], "2.11.0")]
     {
         assert!(sandbox.run(arguments).status.success());
-        let asked = sandbox.calls().pop().unwrap();
-        assert!(asked.contains(&format!("torch=={version} ")), "{arguments:?}: {asked}");
+        let asked = sandbox.calls_for_torch().pop().unwrap();
+        assert!(asked.ends_with(&format!(" torch=={version}")), "{arguments:?}: {asked}");
         let noted = sandbox.path("repository/.libtorch/torch/build-version");
         assert_eq!(fs::read_to_string(noted).unwrap().trim(), version);
     }
@@ -129,7 +148,71 @@ fn a_version_can_be_asked_for() {
         let words = format!("expected a version such as 2.13.0, got '{version}'");
         assert_one_line(&sandbox.run(&["cpu", version]), &words);
     }
-    assert_eq!(sandbox.calls().len(), 3);
+    assert_eq!(sandbox.calls_for_torch().len(), 3);
+}
+
+#[test]
+fn the_cuda_runtime_is_the_one_that_torch_names() {
+    for (requires, expected) in [
+        (CUDA_13, "cuda-toolkit[cudart,cupti]==13.0.3"),
+        (
+            "Requires-Dist: nvidia-cuda-cupti-cu12==12.6.80; platform_system",
+            "nvidia-cuda-cupti-cu12==12.6.80",
+        ),
+        (
+            "Requires-Dist: nvidia-cuda-runtime-cu12 (==12.1.105) ; platform_system",
+            "nvidia-cuda-runtime-cu12==12.1.105",
+        ),
+    ] {
+        let sandbox = Sandbox::new(Some(PRETENDS));
+        assert!(sandbox.command(&[]).env("REQUIRES", requires).output().unwrap().status.success());
+        let asked = sandbox.calls().pop().unwrap();
+        assert!(asked.ends_with(&format!(" {expected}")), "{requires}: {asked}");
+    }
+    let sandbox = Sandbox::new(Some(PRETENDS));
+    let output = sandbox.command(&[]).env("REQUIRES", "Requires-Dist: sympy").output().unwrap();
+    assert_one_line(&output, "torch 2.13.0 does not name its CUDA runtime");
+}
+
+#[test]
+fn another_machine_has_its_own_wheel_and_folder() {
+    for (machine, tag, library) in [
+        ("linux-aarch64", "manylinux_2_28_aarch64", "libtorch_cpu.so"),
+        ("macos-arm64", "macosx_11_0_arm64", "libtorch_cpu.dylib"),
+    ] {
+        let sandbox = Sandbox::new(Some(PRETENDS));
+        let mut command = sandbox.command(&["cpu", "2.10.0", machine]);
+        assert!(command.env("LIBRARIES", library).output().unwrap().status.success(), "{machine}");
+        let calls = sandbox.calls();
+        assert_eq!(calls.len(), 1, "no CUDA in it, so no CUDA runtime: {calls:?}");
+        assert!(calls[0].contains(&format!("--platform {tag} ")), "{}", calls[0]);
+        assert!(!calls[0].contains("x86_64"), "{}", calls[0]);
+        let folder = sandbox.path("repository").join(format!(".libtorch-{machine}"));
+        assert!(folder.join("torch/lib").join(library).exists());
+
+        let mut command = sandbox.command(&["cuda", "2.10.0", machine]);
+        let output = command.env("LIBRARIES", library).output().unwrap();
+        assert_one_line(&output, "no CUDA for ");
+    }
+    let sandbox = Sandbox::new(Some(PRETENDS));
+    assert_one_line(&sandbox.run(&["cpu", "2.10.0", "beos-ppc"]), "got 'beos-ppc'");
+}
+
+#[test]
+fn an_old_abi_is_said_each_time() {
+    let sandbox = Sandbox::new(Some(PRETENDS));
+    for (symbol, old) in [
+        ("_ZN3c106detail14torchCheckFailEPKcS2_jRKNSt7__cxx1112basic_stringIcE", false),
+        ("_ZN3c106detail14torchCheckFailEPKcS2_jRKSs", true),
+    ] {
+        let version = if old { "2.4.0" } else { "2.13.0" };
+        for _ in 0..2 {
+            let output = sandbox.command(&["cpu", version]).env("SYMBOL", symbol).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(text.contains("export LIBTORCH_CXX11_ABI=0"), old, "{symbol}: {text}");
+        }
+    }
+    assert_eq!(sandbox.calls_for_torch().len(), 2);
 }
 
 #[test]

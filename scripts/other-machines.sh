@@ -1,0 +1,70 @@
+#!/bin/sh
+# What Linux on x86-64 can tell of other machines:
+#
+#     sh scripts/other-machines.sh check            # the library compiles for them
+#     sh scripts/other-machines.sh test [ARG ...]   # its tests on Linux for aarch64, under emulation
+#
+# The ARGs are cargo test's; `--lib` by itself leaves all but the unit tests out.
+#
+# Rust's standard library for a target is rustup's (`rustup target add`) or else is built from its
+# sources: `rustup component add rust-src`, or on Debian `apt install rustc-web rust-web-src` and
+# RUSTC=/usr/bin/rustc. Both commands need Debian's binutils-mingw-w64-x86-64, or its
+# g++-aarch64-linux-gnu and qemu-user.
+set -eu
+
+fail() {
+    echo "other-machines.sh: $*" >&2
+    exit 1
+}
+
+# The option with which cargo builds the standard library, where it has to.
+standard_library() {
+    [ ! -d "$($RUSTC --print target-libdir --target "$1")" ] || return 0
+    [ -d "$($RUSTC --print sysroot)/lib/rustlib/src/rust/library" ] ||
+        fail "no standard library for $1: rustup target add $1"
+    echo -Zbuild-std=std,panic_abort
+}
+
+# cargo for a target. An option of nightly's is one of the stable compiler's with RUSTC_BOOTSTRAP.
+cargo_for() {
+    target=$1
+    command=$2
+    shift 2
+    std=$(standard_library "$target")
+    # shellcheck disable=SC2086 # one option or none
+    ${std:+env RUSTC_BOOTSTRAP=1} cargo "$command" $std --release --target "$target" "$@"
+}
+
+# A check links nothing, so that a C compiler that makes nothing will do.
+check() {
+    for target in aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-pc-windows-gnu; do
+        name=$(echo "$target" | tr - _)
+        export "CC_$name=true" "AR_$name=true"
+        cargo_for "$target" check --features doc-only --lib
+        echo "The library compiles for $target."
+    done
+}
+
+test_aarch64() {
+    sh scripts/libtorch.sh cpu 2.13.0 linux-aarch64
+    LIBTORCH=$PWD/.libtorch-linux-aarch64/torch
+    CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+    CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+    export LIBTORCH CC_aarch64_unknown_linux_gnu CXX_aarch64_unknown_linux_gnu \
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
+    cargo_for aarch64-unknown-linux-gnu test "$@"
+}
+
+cd "$(dirname "$0")/.."
+unset LIBTORCH LIBTORCH_CXX11_ABI LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH
+RUSTC=${RUSTC:-rustc}
+# Apart from what is built for this machine, maybe by another compiler.
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/other-machines}
+export RUSTC CARGO_TARGET_DIR
+case ${1:-} in
+check) check ;;
+test) shift && test_aarch64 "$@" ;;
+*) fail "expected check or test, got '${1:-}'" ;;
+esac
