@@ -10,22 +10,32 @@ use tch_dropout::Stream;
 
 /// Writes the random numbers of a layer's masks, one mask after the other, until the reader stops
 #[derive(Parser)]
+#[command(allow_negative_numbers = true)]
 struct Args {
     /// The layer's seed
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole(0, u64::MAX))]
     seed: u64,
 
     /// The worker that the stream belongs to
-    #[arg(long, default_value_t = 0)]
-    worker: u16,
+    #[arg(long, default_value_t = 0, value_parser = whole(0, u16::MAX.into()))]
+    worker: u64,
 
     /// The layer of the model that the stream belongs to
-    #[arg(long, default_value_t = 0)]
-    layer: u16,
+    #[arg(long, default_value_t = 0, value_parser = whole(0, u16::MAX.into()))]
+    layer: u64,
 
     /// Words of 32 bits per mask; each has a bit for 32 elements
-    #[arg(long, default_value_t = 1 << 18, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1 << 18, value_parser = whole(1, u64::MAX))]
     words: u64,
+}
+
+/// A parser of whole numbers in a range.
+fn whole(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+        number
+            .ok_or_else(|| format!("expected a whole number from {least} to {most}, got '{text}'"))
+    }
 }
 
 fn main() -> ExitCode {
@@ -46,7 +56,8 @@ fn main() -> ExitCode {
 }
 
 fn write_masks(args: &Args) -> io::Result<()> {
-    let stream = Stream::new(args.seed).with_worker(args.worker).with_layer(args.layer);
+    let stream =
+        Stream::new(args.seed).with_worker(args.worker as u16).with_layer(args.layer as u16);
     let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
     loop {
         for word in stream.words().take(args.words as usize) {

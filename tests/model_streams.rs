@@ -27,7 +27,7 @@ fn layers_are_numbered_in_order() {
         let found = (stream.seed(), stream.worker(), stream.layer(), stream.step());
         assert_eq!(found, (42, 3, layer, 0));
         let by_hand = Stream::new(42).with_worker(3).with_layer(layer);
-        let numbers = |stream: &Stream| stream.words().take(100).collect::<Vec<u64>>();
+        let numbers = |stream: &Stream| stream.words().take(100).collect::<Vec<u32>>();
         assert_eq!(numbers(&stream), numbers(&by_hand));
     }
     assert_eq!(streams.steps(), [1; 10]);

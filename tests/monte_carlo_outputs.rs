@@ -21,7 +21,8 @@ fn a_regression_has_the_mean_and_variance_of_the_outputs() {
     let (layer, x) = (elements(0.5), nonzero(&[30, 4]));
     let sum = |x: &Tensor| x.sum_dim_intlist(1, true, None);
     // A value per row as a column, a value per row, and more of them.
-    let outputs: [(&dyn Fn(&Tensor) -> Tensor, &[i64]); 3] = [
+    type Model<'a> = &'a dyn Fn(&Tensor) -> Tensor;
+    let outputs: [(Model, &[i64]); 3] = [
         (&|x| sum(x), &[30, 1]),
         (&|x| sum(x).squeeze_dim(1), &[30]),
         (&|x| x.reshape([-1, 2, 2]), &[30, 2, 2]),

@@ -95,7 +95,7 @@ impl Panel {
     fn is_whole(&self, without: Option<usize>) -> bool {
         let mut draws: HashMap<_, HashSet<bool>> = HashMap::new();
         for (&cell, &kept) in &self.kept {
-            draws.entry(self.draw(cell, without)).or_default().insert(kept);
+            draws.measurement(self.draw(cell, without)).or_default().insert(kept);
         }
         draws.values().all(|values| values.len() == 1)
     }
@@ -148,12 +148,11 @@ fn figures(libtorch: f64, elements: f64) -> Value {
     };
     json!({
         "machine": {"device": "cpu", "cpu": "A & B", "threads": 2, "libtorch": "2.13.0"},
-        "p": 0.5,
-        "entries": [
-            entry("forward", "Tensor::dropout", libtorch),
-            entry("forward", "elements", elements),
-            entry("forward_backward", "Tensor::dropout", 8e6),
-            entry("forward_backward", "elements", 2e6),
+        "measurements": [
+            measurement("forward", "Tensor::dropout", libtorch),
+            measurement("forward", "elements", elements),
+            measurement("forward_backward", "Tensor::dropout", 8e6),
+            measurement("forward_backward", "elements", 2e6),
         ],
     })
 }
@@ -187,9 +186,9 @@ fn bars_are_as_long_as_calls_take() {
 fn figures_that_cannot_be_drawn_are_one_clear_line() {
     let directory = tempfile::tempdir().unwrap();
     let mut lacking = figures(1.0, 1.0);
-    lacking["entries"].as_array_mut().unwrap().pop();
+    lacking["measurements"].as_array_mut().unwrap().pop();
     let mut none = figures(1.0, 1.0);
-    none["entries"] = json!([]);
+    none["measurements"] = json!([]);
     for (figures, words) in [
         (lacking.to_string(), "lack 'elements' on [64, 512], f32, forward_backward"),
         (none.to_string(), "none of f32"),

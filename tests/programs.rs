@@ -21,7 +21,7 @@ fn a_bad_argument_is_named_with_what_was_expected() {
         ("stream", &["--seed", "1.5"], "a whole number from 0 to 18446744073709551615, got '1.5'"),
         ("stream", &["--seed", "-1"], "a whole number from 0 to 18446744073709551615, got '-1'"),
         ("stream", &["--worker", "65536"], "a whole number from 0 to 65535, got '65536'"),
-        ("stream", &["--elements", "0"], "a whole number from 1 to 18446744073709551615, got '0'"),
+        ("stream", &["--words", "0"], "a whole number from 1 to 18446744073709551615, got '0'"),
     ] {
         let output = program(name, arguments).output().unwrap();
         let text = stderr(&output);
@@ -62,16 +62,16 @@ fn full_streams_are_errors_and_no_panics() {
 /// However large a mask is, its numbers come at once, and are those of a smaller one.
 #[test]
 fn a_mask_of_any_size_takes_no_memory() {
-    let start = |elements: &str| {
-        let mut stream = program("stream", &["--elements", elements]);
+    let start = |words: &str| {
+        let mut stream = program("stream", &["--words", words]);
         let mut child = stream.stdout(Stdio::piped()).spawn().unwrap();
         let mut bytes = vec![0; 300_000];
         child.stdout.take().unwrap().read_exact(&mut bytes).unwrap();
         assert!(child.wait().unwrap().success());
         bytes
     };
-    let expected = start("524288");
-    for elements in ["99999999999999", "18446744073709551615"] {
-        assert!(start(elements) == expected, "{elements}");
+    let expected = start("262144");
+    for words in ["99999999999999", "18446744073709551615"] {
+        assert!(start(words) == expected, "{words}");
     }
 }

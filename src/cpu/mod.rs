@@ -51,13 +51,14 @@ impl ImplicitMask {
 
     /// The mask itself.
     pub(crate) fn stored(&self) -> Result<Tensor> {
-        // Only a kind's width matters, since a mask is made of two patterns of bits.
+        // Only a kind's width matters, since a mask is made of two patterns of bits. Half precision is rounded by way
+        // of single precision, as libtorch does.
         let keep = self.keep_value;
         match self.layout.kind {
             Kind::Float => self.words((keep as f32).to_bits()),
             Kind::Double => self.words(keep.to_bits()),
-            Kind::Half => self.words(f16::from_f64(keep).to_bits()),
-            Kind::BFloat16 => self.words(bf16::from_f64(keep).to_bits()),
+            Kind::Half => self.words(f16::from_f32(keep as f32).to_bits()),
+            Kind::BFloat16 => self.words(bf16::from_f32(keep as f32).to_bits()),
             Kind::Uint8 | Kind::Int8 | Kind::Bool => self.words(keep as u8),
             Kind::Int16 => self.words(keep as u16),
             Kind::Int => self.words(keep as u32),
@@ -77,8 +78,10 @@ impl ImplicitMask {
         match self.layout.kind {
             Kind::Float => self.products::<f32>(x, residual, keep as f32),
             Kind::Double => self.products::<f64>(x, residual, keep),
-            Kind::Half => self.products::<f16>(x, residual, f16::from_f64(keep).into()),
-            Kind::BFloat16 => self.products::<bf16>(x, residual, bf16::from_f64(keep).into()),
+            Kind::Half => self.products::<f16>(x, residual, f16::from_f32(keep as f32).into()),
+            Kind::BFloat16 => {
+                self.products::<bf16>(x, residual, bf16::from_f32(keep as f32).into())
+            }
             _ => Ok(None),
         }
     }
