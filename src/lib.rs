@@ -108,13 +108,14 @@ mod monte_carlo;
 // Random numbers: Philox, the layout of its counter, a layer's stream.
 mod rng;
 // Leaves.
-mod error;
 mod kind;
 #[cfg(libtorch_cuda)]
 mod link_cuda;
 mod noise_shape;
 mod probability;
 mod trace;
+// What goes wrong in any of them.
+mod error;
 
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
