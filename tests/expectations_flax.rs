@@ -12,7 +12,7 @@
 //! | `test_dropout_manual_rng` | `the_same_rng_given_to_two_layers` |
 //! | `tests/nnx/nn/stochastic_test.py` | |
 //! | `test_dropout_internal_rngs` | `a_layers_own_rng_and_a_restored_one_go_along` |
-//! | the same: traced once under `jit` | there is no tracer |
+//! | the same: traced once under `jit` | a trace draws anew in each call: tests/tracing.rs |
 //! | `test_dropout_rng_override` | `another_rng_takes_the_place_of_the_layers` |
 //! | `test_dropout_arg_override`, `_view`: the call's flag or the layer's | `the_call_alone_says_whether_it_is_training` |
 //! | the same: an error without a rng | no error: libtorch's generator draws, tests/generator.rs |

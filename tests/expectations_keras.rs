@@ -17,7 +17,7 @@
 //! | `random_test.py` | |
 //! | `dropout` | `rate_0_is_the_identity_and_a_kept_entry_grows` |
 //! | `dropout_noise_shape` | in `noise_shapes_are_read_as_keras_reads_them` |
-//! | `dropout_jax_jit_stateless` | there is no tracer; a `Stream` is state that a layer owns |
+//! | `dropout_jax_jit_stateless` | a `Stream` is state that a layer owns, and no trace takes it: tests/tracing.rs |
 //! | `seed_generator_test.py`, `layer_test.py` | |
 //! | `seed_generator_next`, `rng_seed_tracking` | `a_seed_counts_its_draws_and_each_differs` |
 //! | `seed_generator_serialization`; a saved generator goes on | `a_restored_layer_goes_on_where_it_was_saved` |

@@ -22,7 +22,10 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, device, elements, float, gradient, kept, nonzero};
+use common::{
+    assert_binomial, assert_same_bits, channels_last, device, elements, float, gradient, kept,
+    nonzero,
+};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 use tch_dropout::{DropConnectConfig, Dropout, Error, NoiseShape, TrueDropout};
@@ -30,10 +33,6 @@ use tch_dropout::{column_mask, drop_connect, element_mask};
 
 fn channels(p: f64) -> TrueDropout {
     TrueDropout::channels(p).unwrap()
-}
-
-fn channels_last(x: &Tensor) -> Tensor {
-    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
 /// `x`, contiguous and, where it is a batch of images, with its channels last.

@@ -6,7 +6,7 @@
 //! | `test_utils.py`, `test_checkpoint_rng_cpu` | `a_recomputed_forward_gives_the_same_gradient` |
 //! | its CUDA twin | a seed gives the same mask on a GPU: tests/cuda.rs |
 //! | `test_jit.py`, `test_dropout_module_requires_grad` and `_func_`: a draw in training only | `training_draws_whether_or_not_a_gradient_is_recorded` |
-//! | `test_jit.py`, `test_dropout`: a trace draws anew | a mask is made outside the graph: `a_model_traced_in_evaluation_is_the_identity` |
+//! | `test_jit.py`, `test_dropout`: a trace draws anew | tests/tracing.rs |
 //! | `test_jit.py`, `test_dropout_cuda` | `corner_cases_are_libtorchs_gradients_too`; edges on a GPU: tests/cuda.rs |
 //! | OpInfo samples, gradcheck and gradgradcheck | `first_and_second_derivatives_agree_with_differences` |
 //! | OpInfo, floating-point kinds only | ours takes more: tests/kinds.rs |
@@ -23,7 +23,7 @@ use common::{
     alone, assert_binomial, assert_same_bits, device, elements, float, gradient, kept, nonzero,
 };
 use tch::nn::ModuleT;
-use tch::{CModule, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::Stream;
 
 /// Checkpointing: a forward keeps nothing, and is run again when its gradient is asked for. A layer with
@@ -74,17 +74,6 @@ fn training_draws_whether_or_not_a_gradient_is_recorded() {
         assert_same_bits(&forward(requires_grad, false), &untouched);
     }
     assert_same_bits(&forward(true, true), &forward(false, true));
-}
-
-#[test]
-fn a_model_traced_in_evaluation_is_the_identity() {
-    let _alone = alone();
-    let layer = elements(0.6);
-    let mut evaluate = |inputs: &[Tensor]| vec![layer.forward_t(&inputs[0], false)];
-    let x = nonzero(&[2, 2]);
-    let traced = CModule::create_by_tracing("Net", "forward", &[x], &mut evaluate).unwrap();
-    let other = nonzero(&[2, 2]);
-    assert_same_bits(&traced.forward_ts(&[&other]).unwrap(), &other);
 }
 
 /// Along a random direction, in f64, of a function that is not linear in the layer's output.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{alone, assert_same_bits, assert_same_product, device, same_product};
+use common::{alone, assert_same_bits, assert_same_product, channels_last, device, same_product};
 use proptest::prelude::*;
 use proptest::sample::select;
 use tch::{Kind, Tensor};
@@ -60,7 +60,7 @@ impl Input {
                 if x.dim() != 4 {
                     return x;
                 }
-                x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+                channels_last(&x)
             }
         }
     }

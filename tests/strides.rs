@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_same_bits, elements, float, nonzero};
+use common::{assert_same_bits, channels_last, elements, float, nonzero};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::dropout;
@@ -10,7 +10,6 @@ use tch_dropout::dropout;
 /// Inputs by name. Each lies in memory in its own way.
 fn inputs() -> Vec<(&'static str, Tensor)> {
     let x = nonzero(&[4, 5, 6, 7]);
-    let channels_last = |x: &Tensor| x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
     let odd = |size: &[i64], strides: &[i64]| nonzero(&[10_000]).as_strided(size, strides, None);
     vec![
         ("a scalar", nonzero(&[])),

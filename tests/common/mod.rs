@@ -57,6 +57,11 @@ pub fn nonzero(size: &[i64]) -> Tensor {
     Tensor::rand(size, float()) + 0.5
 }
 
+/// A copy of a batch of images with the channels last in memory.
+pub fn channels_last(x: &Tensor) -> Tensor {
+    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
 /// Asserts that two tensors have the same kind, shape and bits, the sign of zeros included.
 #[track_caller]
 pub fn assert_same_bits(a: &Tensor, b: &Tensor) {
