@@ -87,6 +87,7 @@ extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t
     variable_list variables;
     for (size_t input = 0; input < count; ++input)
       variables.push_back(*inputs[input]);
+    // Function would see to this too, but makes a node first, which takes as long as a small product.
     if (!at::GradMode::is_enabled() || !torch::autograd::any_variable_requires_grad(variables))
       return new Tensor(*y);
     auto backward = c10::make_intrusive<Backward>(std::move(data), closure.call, count);
