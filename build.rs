@@ -18,7 +18,9 @@ fn main() {
     }
     // torch-sys says where libtorch is, but not on Windows.
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").ok();
-    if let Some(lib) = &lib {
+    if let Some(lib) = &lib
+        && env::var_os("CARGO_CFG_WINDOWS").is_none()
+    {
         link(lib);
     }
     #[cfg(feature = "recompute")]

@@ -37,3 +37,24 @@ pub(crate) fn is_tracing() -> bool {
 pub(crate) fn is_tracing() -> bool {
     false
 }
+
+#[cfg(all(test, any(recompute, not(windows))))]
+mod tests {
+    use tch::{CModule, Tensor};
+
+    use super::is_tracing;
+
+    #[test]
+    fn a_thread_traces_in_the_closure_that_is_recorded_and_nowhere_else() {
+        let mut seen = Vec::new();
+        let mut model = |inputs: &[Tensor]| {
+            let elsewhere = std::thread::spawn(is_tracing).join().unwrap();
+            seen.push((is_tracing(), elsewhere));
+            vec![&inputs[0] * 2.0]
+        };
+        assert!(!is_tracing());
+        CModule::create_by_tracing("model", "forward", &[Tensor::from(1.0)], &mut model).unwrap();
+        assert!(!is_tracing());
+        assert_eq!(seen, [(true, false)]);
+    }
+}
