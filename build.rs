@@ -1,8 +1,10 @@
-//! Where libtorch is, for this crate's own tests, examples and benches; and whether it has CUDA.
+//! Where libtorch is, for this crate's own tests, examples and benches; whether it has CUDA; and the C++ of
+//! src/autograd, compiled against it.
 //!
 //! Cargo passes link arguments to the binaries of this package only. What an importing project has to
 //! do is in build.md.
 
+use std::env;
 use std::path::Path;
 
 /// A function of libtorch's whose name tells that it takes the `std::string` of before GCC 5.
@@ -10,19 +12,27 @@ const OLD_ABI: &[u8] = b"torchCheckFailEPKcS2_jRKSs";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(libtorch_cuda)");
-    // torch-sys says where libtorch is, unless it was built without one, for the documentation.
-    let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else { return };
-    if std::env::var("CARGO_CFG_WINDOWS").is_ok() {
+    println!("cargo::rustc-check-cfg=cfg(libtorch_cuda, recompute)");
+    if env::var_os("CARGO_FEATURE_DOC_ONLY").is_some() {
         return;
     }
+    // torch-sys says where libtorch is, but not on Windows.
+    let lib = env::var("DEP_TCH_LIBTORCH_LIB").ok();
+    if let Some(lib) = &lib {
+        link(lib);
+    }
+    #[cfg(feature = "recompute")]
+    autograd::compile(lib.as_deref());
+}
+
+fn link(lib: &str) {
     println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
-    check_abi(&lib);
+    check_abi(lib);
 
     // The whole directory, as cargo would rerun each time for a file that is not there.
     println!("cargo::rerun-if-changed={lib}");
-    if Path::new(&lib).join("libtorch_cuda.so").exists() {
-        // Compiles src/cuda.rs, which keeps it.
+    if Path::new(lib).join("libtorch_cuda.so").exists() {
+        // Compiles src/link_cuda.rs, which keeps it.
         println!("cargo::rustc-cfg=libtorch_cuda");
     }
 }
@@ -32,11 +42,11 @@ fn check_abi(lib: &str) {
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     println!("cargo::rerun-if-env-changed=LIBTORCH_USE_PYTORCH");
     let Ok(library) = std::fs::read(Path::new(lib).join("libc10.so")) else { return };
-    if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
+    if env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
         return; // Python has told torch-sys.
     }
     let old = library.windows(OLD_ABI.len()).any(|name| name == OLD_ABI);
-    let built_for_old = std::env::var("LIBTORCH_CXX11_ABI").is_ok_and(|abi| abi == "0");
+    let built_for_old = env::var("LIBTORCH_CXX11_ABI").is_ok_and(|abi| abi == "0");
     match (old, built_for_old) {
         (true, false) => println!(
             "cargo::error=libtorch in {lib} has the old C++ ABI: set LIBTORCH_CXX11_ABI=0, and build again"
@@ -45,5 +55,76 @@ fn check_abi(lib: &str) {
             "cargo::error=libtorch in {lib} has the new C++ ABI: unset LIBTORCH_CXX11_ABI, and build again"
         ),
         _ => {}
+    }
+}
+
+/// Compiles the C++ as torch-sys compiles its own, from the same variables: it passes on none of this.
+#[cfg(feature = "recompute")]
+mod autograd {
+    use std::env;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    /// Compiles `src/autograd` in, unless there are no headers to be found.
+    pub fn compile(lib: Option<&str>) {
+        let Some(headers) = Headers::of_pytorch().or_else(|| Headers::of_libtorch(lib)) else {
+            println!("cargo::warning=found no headers of libtorch: masks are kept, not recomputed");
+            return;
+        };
+        println!("cargo::rustc-cfg=recompute");
+        println!("cargo::rerun-if-changed=src/autograd/function.cpp");
+        cc::Build::new()
+            .cpp(true)
+            .std("c++17")
+            .warnings(false)
+            .includes(&headers.folders)
+            .define("_GLIBCXX_USE_CXX11_ABI", headers.cxx11_abi.as_str())
+            .define("GLOG_USE_GLOG_EXPORT", None)
+            .file("src/autograd/function.cpp")
+            .try_compile("tch_dropout_autograd")
+            .unwrap_or_else(|error| {
+                panic!("{error}\nWithout the feature recompute no C++ is compiled.")
+            });
+    }
+
+    struct Headers {
+        folders: Vec<PathBuf>,
+        /// Whether libtorch has the strings of C++11: "0" or "1".
+        cxx11_abi: String,
+    }
+
+    impl Headers {
+        fn of_pytorch() -> Option<Headers> {
+            variable("LIBTORCH_USE_PYTORCH")?;
+            let python = match env::var_os("VIRTUAL_ENV") {
+                _ if cfg!(windows) => "python.exe",
+                Some(_) => "python",
+                None => "python3",
+            };
+            let code = "import torch; from torch.utils import cpp_extension
+print(int(torch._C._GLIBCXX_USE_CXX11_ABI), *cpp_extension.include_paths(), sep='\\n')";
+            let output = Command::new(python).args(["-c", code]).output();
+            let output = output.unwrap_or_else(|error| panic!("cannot run {python}: {error}"));
+            let text = String::from_utf8_lossy(&output.stdout);
+            let mut lines = text.lines().map(str::to_owned);
+            let cxx11_abi =
+                lines.next().unwrap_or_else(|| panic!("no torch in {python}: {output:?}"));
+            Some(Headers { folders: lines.map(PathBuf::from).collect(), cxx11_abi })
+        }
+
+        fn of_libtorch(lib: Option<&str>) -> Option<Headers> {
+            let libtorch = variable("LIBTORCH_INCLUDE").or_else(|| variable("LIBTORCH"));
+            let libtorch = libtorch.map(PathBuf::from);
+            let include =
+                libtorch.or_else(|| Some(Path::new(lib?).parent()?.to_owned()))?.join("include");
+            let cxx11_abi = variable("LIBTORCH_CXX11_ABI").unwrap_or_else(|| "1".to_owned());
+            let api = include.join("torch/csrc/api/include");
+            Some(Headers { folders: vec![include, api], cxx11_abi })
+        }
+    }
+
+    fn variable(name: &str) -> Option<String> {
+        println!("cargo::rerun-if-env-changed={name}");
+        env::var(name).ok()
     }
 }

@@ -6,5 +6,5 @@
 # (suppressed: 0 from 0)". Valgrind has no AVX-512, so that it sees the AVX2 and the portable code.
 set -eu
 cd "$(dirname "$0")/.."
-tests=$(cargo test --release --lib --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p')
+tests=$(cargo test --release --package tch-dropout --lib --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p')
 exec valgrind --error-exitcode=1 "$tests" --test-threads=1 random::

@@ -5,7 +5,7 @@ use std::fmt;
 
 use tch::{Tensor, nn};
 
-use crate::error::Result;
+use crate::error::{Result, or_panic};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
 
@@ -116,7 +116,7 @@ impl DropConnect {
             return Ok(x.f_linear(ws, bs.as_ref())?);
         }
         let draw = self.noise.draw_weight(ws, x, train)?;
-        if draw.size() != ws.size() {
+        if draw.size != ws.size() {
             return self.forward_folded(x, &draw.mask(ws)?);
         }
         Ok(x.f_linear(&draw.multiply(ws, None)?, bs.as_ref())?)
@@ -158,7 +158,7 @@ impl DropConnect {
 impl nn::ModuleT for DropConnect {
     #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
-        self.f_forward_t(x, train).unwrap_or_else(|error| panic!("{error}"))
+        or_panic(self.f_forward_t(x, train))
     }
 }
 

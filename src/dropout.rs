@@ -4,7 +4,7 @@ use std::fmt;
 
 use tch::{Tensor, nn};
 
-use crate::error::Result;
+use crate::error::{Result, or_panic};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
 
@@ -276,7 +276,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// Where [`f_forward_add`](Self::f_forward_add) returns an error.
     #[track_caller]
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Tensor {
-        self.f_forward_add(x, residual, train).unwrap_or_else(|error| panic!("{error}"))
+        or_panic(self.f_forward_add(x, residual, train))
     }
 
     /// [`forward_add`](Self::forward_add) that returns its errors.
@@ -307,7 +307,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
 impl<const RESCALE: bool> nn::ModuleT for DropoutLayer<RESCALE> {
     #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
-        self.f_forward_t(x, train).unwrap_or_else(|error| panic!("{error}"))
+        or_panic(self.f_forward_t(x, train))
     }
 }
 

@@ -200,3 +200,12 @@ pub enum MonteCarloError {
 
 /// A `Result` with this crate's [`Error`](enum@Error).
 pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// Panics with an error's text, at the line of the caller (which a closure would not know).
+#[track_caller]
+pub(crate) fn or_panic<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}

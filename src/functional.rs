@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::error::Result;
+use crate::error::{Result, or_panic};
 use crate::noise::Noise;
 use crate::noise_shape::NoiseShape;
 
@@ -29,7 +29,7 @@ use crate::noise_shape::NoiseShape;
 /// Where [`f_dropout`] returns an error.
 #[track_caller]
 pub fn dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
-    f_dropout(x, p, train).unwrap_or_else(|error| panic!("{error}"))
+    or_panic(f_dropout(x, p, train))
 }
 
 /// [`dropout`] that returns its errors.
@@ -67,7 +67,7 @@ pub fn f_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
 /// Where [`f_feature_dropout`] returns an error.
 #[track_caller]
 pub fn feature_dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
-    f_feature_dropout(x, p, train).unwrap_or_else(|error| panic!("{error}"))
+    or_panic(f_feature_dropout(x, p, train))
 }
 
 /// [`feature_dropout`] that returns its errors.

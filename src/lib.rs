@@ -1,4 +1,4 @@
-//! Dropout for [`tch`]: any noise shape, a seed per layer, fast on a CPU.
+//! Dropout for [`tch`]: any noise shape, a seed per layer, and on a CPU hardly more than a multiplication.
 //!
 //! # The idea
 //!
@@ -60,14 +60,14 @@
 //! device, beside any other layers, and after a restart from a checkpoint. [`Streams`] gives every layer of a
 //! model its stream from one seed.
 //!
-//! # Speed
+//! # Cost
 //!
-//! On a CPU, libtorch draws a 53-bit number for each element, one after the other. Here 16 bits decide an
-//! element, more only where they leave a doubt, and all of libtorch's threads draw at once, in vector
-//! registers. Where `x` needs no gradient, the product is written over the mask, so that only the output is
-//! allocated. `cargo bench --bench speed` compares; README has a table. Some builds of libtorch have a faster
-//! path on Intel CPUs, through MKL, and there is less to gain there. Columns need few draws and are cheap
-//! anywhere.
+//! On a CPU, elements take one pass from `x` to `x * mask`, on all of libtorch's threads. No mask is stored, and
+//! nothing is kept for the backward, which draws the mask again (the default feature `recompute`, which compiles a
+//! little C++; without it, a mask is kept where a gradient will need it). An element takes one random bit for
+//! `p = 0.5`, and seven and a half at most; libtorch draws 53, one element after the other. Some builds of libtorch
+//! have a faster path on Intel CPUs, through MKL, and there is less to gain there. `cargo bench --bench speed`
+//! compares, and README has a table.
 //!
 //! On a GPU, a layer without a seed draws with libtorch's generator there, and [`TrueDropout`] over elements
 //! is libtorch's own fused kernel. A layer with a seed draws on the CPU and copies the mask, which is slower.
@@ -92,12 +92,17 @@ mod dropout;
 mod functional;
 mod mask;
 pub mod migration;
-// What every layer holds, and the one way from an input to its product with a mask.
+// What every layer holds: p, a noise shape, a stream.
 mod noise;
+// One forward's draw: from an input to its mask, or to its product.
+mod draw;
 // An input times a mask that nobody stores.
 mod product;
 // Masks on the CPU: bits against a threshold, instruction sets, threads.
 mod cpu;
+// A backward that is a Rust closure.
+#[cfg(recompute)]
+mod autograd;
 // Many passes of a model, and what tells the layers that they run.
 mod monte_carlo;
 // Random numbers: Philox, the layout of its counter, a layer's stream.

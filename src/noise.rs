@@ -1,19 +1,14 @@
-//! What every layer holds, and the one way from `x` to its product with a mask.
-//!
-//! `x` → a [`Draw`]: is anything dropped, which size and kind has the mask → a mask → the product.
+//! What every layer holds, and what it asks of an input before it draws.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use crate::cpu::{ImplicitMask, Layout};
+use crate::draw::Draw;
 use crate::error::{Error, Result};
-use crate::kind::{mask_kind, real_kind};
+use crate::kind::mask_kind;
 use crate::monte_carlo::scope;
 use crate::noise_shape::NoiseShape;
 use crate::probability::{AtomicProbability, Probability};
-use crate::product::product;
-use crate::rng::counter::Counter;
 use crate::rng::stream::Stream;
-use crate::trace;
 
 /// What every layer holds: how likely an element is dropped, together with which others, whether kept
 /// ones are rescaled, and whose random numbers decide.
@@ -76,7 +71,7 @@ impl Noise {
                 size[0] *= passes;
             }
         }
-        Ok(Draw { noise: self, p, size, kind, repeats })
+        Ok(self.draw_of(p, size, kind, repeats))
     }
 
     /// The draw for a weight that a batch is multiplied by: a mask of the weight's own shape, one for each of
@@ -96,7 +91,12 @@ impl Noise {
                 size.insert(0, passes);
             }
         }
-        Ok(Draw { noise: self, p, size, kind, repeats: 1 })
+        Ok(self.draw_of(p, size, kind, 1))
+    }
+
+    fn draw_of(&self, p: Probability, size: Vec<i64>, kind: Kind, repeats: i64) -> Draw<'_> {
+        let Noise { shape, rescale, stream, .. } = self;
+        Draw { p, shape, rescale: *rescale, stream: stream.as_ref(), size, kind, repeats }
     }
 
     /// What is asked of an input in training and evaluation alike. Returns its mask's kind.
@@ -120,148 +120,6 @@ fn check_residual(x: &Tensor, residual: &Tensor) -> Result<()> {
         let _ = residual.f_add(x)?;
     }
     Ok(())
-}
-
-/// One forward's draw, with everything known but the random numbers.
-pub(crate) struct Draw<'a> {
-    noise: &'a Noise,
-    p: Probability,
-    /// The mask's size, before `repeats`.
-    size: Vec<i64>,
-    kind: Kind,
-    /// Rows in which folded passes repeat each row of the mask.
-    repeats: i64,
-}
-
-/// A mask, where its numbers come from.
-enum Source {
-    /// Philox on the CPU; not stored yet.
-    Counter(ImplicitMask),
-    /// libtorch's generator, on the input's device or in a trace.
-    Libtorch(Tensor),
-}
-
-impl Draw<'_> {
-    /// The mask's size, before folded passes repeat it.
-    pub(crate) fn size(&self) -> &[i64] {
-        &self.size
-    }
-
-    /// `x` times the mask; plus `residual`, if there is one.
-    pub(crate) fn multiply(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
-        let y = if self.p.is_zero() {
-            self.identity(x)?
-        } else if self.is_fused(x) {
-            x.f_dropout(self.p.get(), true)?
-        } else {
-            match self.source(x)? {
-                Source::Counter(mask)
-                    if self.repeats == 1
-                        && mask.size() == x.size()
-                        && x.device() == Device::Cpu =>
-                {
-                    return product(&mask, x, residual);
-                }
-                Source::Counter(mask) => {
-                    x.f_mul(&self.repeated(mask.stored()?.f_to_device(x.device())?)?)?
-                }
-                Source::Libtorch(mask) => x.f_mul(&self.repeated(mask)?)?,
-            }
-        };
-        match residual {
-            Some(residual) => Ok(residual.f_add(&y)?),
-            None => Ok(y),
-        }
-    }
-
-    /// The mask, on `x`'s device.
-    pub(crate) fn mask(&self, x: &Tensor) -> Result<Tensor> {
-        if self.p.is_zero() {
-            return Ok(Tensor::f_ones(&self.size, (self.kind, x.device()))?);
-        }
-        if self.is_fused(x) {
-            return Ok(x.f_ones_like()?.f_dropout(self.p.get(), true)?);
-        }
-        self.repeated(match self.source(x)? {
-            Source::Counter(mask) => mask.stored()?.f_to_device(x.device())?,
-            Source::Libtorch(mask) => mask,
-        })
-    }
-
-    /// Folded passes repeat each row of the mask that their rows share.
-    fn repeated(&self, mask: Tensor) -> Result<Tensor> {
-        match self.repeats {
-            1 => Ok(mask),
-            repeats => Ok(mask.f_repeat_interleave_self_int(repeats, 0, None)?),
-        }
-    }
-
-    /// `x` itself, of the kind that it has in training.
-    fn identity(&self, x: &Tensor) -> Result<Tensor> {
-        match real_kind(x.kind()) {
-            None if self.kind != x.kind() => Ok(x.f_to_kind(self.kind)?),
-            _ => Ok(x.shallow_clone()),
-        }
-    }
-
-    /// Whether this is libtorch's own dropout, on a GPU, where it draws, rescales and multiplies in one
-    /// kernel, or in a trace.
-    fn is_fused(&self, x: &Tensor) -> bool {
-        self.noise.stream.is_none()
-            && self.noise.rescale
-            && self.repeats == 1
-            && self.kind == x.kind()
-            && self.size == x.size()
-            && real_kind(x.kind()) == Some(x.kind())
-            && (x.device().is_cuda() || trace::is_tracing())
-    }
-
-    fn source(&self, x: &Tensor) -> Result<Source> {
-        let counter = match &self.noise.stream {
-            Some(_) if trace::is_tracing() => return Err(Error::Traced),
-            None if trace::is_tracing() => return self.drawn_by_libtorch(self.like_noise(x)?),
-            Some(stream) => stream.advance(),
-            None if x.device() == Device::Cpu => Counter::from_libtorch()?,
-            None => {
-                let mask = Tensor::f_empty(&self.size, (self.kind, x.device()))?;
-                return self.drawn_by_libtorch(mask);
-            }
-        };
-        // A seed's mask is drawn in the order of its indices, so that it does not depend on x's memory format.
-        let seeded = self.noise.stream.is_some();
-        let layout = if !seeded && self.size == x.size() && self.kind == x.kind() {
-            Layout::like(x)?
-        } else {
-            Layout::contiguous(&self.size, self.kind)
-        };
-        Ok(Source::Counter(ImplicitMask::new(counter, self.p, self.keep_value(), layout)))
-    }
-
-    /// Drawn by libtorch's generator, into a tensor of the mask's size and kind.
-    fn drawn_by_libtorch(&self, mut mask: Tensor) -> Result<Source> {
-        mask = mask.f_bernoulli_float_(1.0 - self.p.get())?;
-        if self.keep_value() != 1.0 {
-            mask = mask.f_mul_scalar_(self.keep_value())?;
-        }
-        Ok(Source::Libtorch(mask))
-    }
-
-    /// A tensor of the mask's size and kind, made from `x` by operations that a trace records, so that the
-    /// traced model takes batches of any size.
-    fn like_noise(&self, x: &Tensor) -> Result<Tensor> {
-        let mut like = x.shallow_clone();
-        for (dim, (&noise, size)) in self.size.iter().zip(x.size()).enumerate() {
-            if noise != size {
-                like = like.f_narrow(dim as i64, 0, noise)?;
-            }
-        }
-        Ok(like.f_to_kind(self.kind)?.f_empty_like()?)
-    }
-
-    /// What a kept element is multiplied by.
-    fn keep_value(&self) -> f64 {
-        if self.noise.rescale { self.p.scale() } else { 1.0 }
-    }
 }
 
 /// What every layer that holds a `noise` offers: its probability, and its stream.

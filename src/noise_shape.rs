@@ -95,6 +95,12 @@ impl NoiseShape {
         Ok(noise)
     }
 
+    /// Along which dimensions of an input of this rank, which fits, one draw is shared.
+    pub(crate) fn shared_dims(&self, rank: usize) -> Vec<bool> {
+        let size = self.resolve(&vec![2; rank]).expect("the input has been resolved");
+        size.iter().map(|&size| size == 1).collect()
+    }
+
     fn name(&self) -> &'static str {
         match self {
             NoiseShape::Columns => "columns",

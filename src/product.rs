@@ -18,7 +18,7 @@ pub(crate) fn product(
     if let Some(y) = in_one_pass(mask, x, residual)? {
         return Ok(y);
     }
-    let y = stored_product(mask.stored()?, x)?;
+    let y = stored_product(laid_out_like(x, mask.stored()?)?, x)?;
     match residual {
         Some(residual) => Ok(residual.f_add(&y)?),
         None => Ok(y),
@@ -60,6 +60,17 @@ fn in_one_pass(
     residual: Option<&Tensor>,
 ) -> Result<Option<Tensor>> {
     if needs_gradient(x, residual) { Ok(None) } else { mask.times(x, residual) }
+}
+
+/// The mask, in the memory format of an `x` that is not contiguous and has a dimension of size 1, whose stride says
+/// nothing: libtorch's dropout keeps that stride, and a product with a contiguous mask would not.
+fn laid_out_like(x: &Tensor, mask: Tensor) -> Result<Tensor> {
+    if x.is_contiguous() || !x.size().contains(&1) || mask.stride() == x.stride() {
+        return Ok(mask);
+    }
+    let mut like = x.f_empty_like()?;
+    like.f_copy_(&mask)?;
+    Ok(like)
 }
 
 /// Without a gradient to come, the product takes the mask's place in memory: fresh memory costs more than the

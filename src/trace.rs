@@ -2,10 +2,21 @@
 //!
 //! A trace records operations, and writing into a tensor's memory is none: a traced model would multiply by
 //! whatever memory it gets. libtorch tells whether it traces in C++ only, and tch does not pass that on.
-#![allow(unsafe_code, reason = "reads a C++ variable")]
+#![allow(unsafe_code, reason = "calls C++, or reads a variable of its")]
 
 /// Whether this thread's operations are being recorded.
-#[cfg(not(windows))]
+#[cfg(recompute)]
+pub(crate) fn is_tracing() -> bool {
+    unsafe extern "C" {
+        /// In autograd/function.cpp.
+        safe fn tch_dropout_is_tracing() -> bool;
+    }
+
+    tch_dropout_is_tracing()
+}
+
+/// Whether this thread's operations are being recorded, found out without a C++ compiler.
+#[cfg(all(not(recompute), not(windows)))]
 pub(crate) fn is_tracing() -> bool {
     use std::ffi::c_void;
 
@@ -22,7 +33,7 @@ pub(crate) fn is_tracing() -> bool {
 }
 
 /// Not to be found out there without C++.
-#[cfg(windows)]
+#[cfg(all(not(recompute), windows))]
 pub(crate) fn is_tracing() -> bool {
     false
 }

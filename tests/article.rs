@@ -33,7 +33,7 @@ fn a_column_mask_has_one_number_per_column_and_zeroes_whole_columns() {
 }
 
 #[test]
-fn drop_connect_zeroes_single_entries() {
+fn drop_connect_zeroes_single_elements() {
     let mut seen_part_of_a_column = false;
     for _ in 0..100 {
         let mask = element_mask(&matrix(), 0.5).unwrap();

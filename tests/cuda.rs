@@ -2,13 +2,10 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, kept};
+use common::{SHAPES, assert_binomial, assert_same_bits, kept};
 use tch::nn::{self, ModuleT};
 use tch::{Cuda, Device, Kind, Tensor};
-use tch_dropout::{Dropout, NoiseShape, TrueDropout, drop_connect};
-
-const SHAPES: [NoiseShape; 4] =
-    [NoiseShape::Columns, NoiseShape::Elements, NoiseShape::Channels, NoiseShape::Samples];
+use tch_dropout::{Dropout, TrueDropout, drop_connect};
 
 fn gpu() -> Option<Device> {
     if Cuda::is_available() {

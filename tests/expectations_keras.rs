@@ -33,7 +33,7 @@ use tch::nn::{self, ModuleT};
 use tch_dropout::{Error, NoiseShape, Stream, TrueDropout, apply_mask};
 
 fn shared(rate: f64, dimensions: &[i64]) -> TrueDropout {
-    TrueDropout::new(rate).unwrap().with_noise_shape(NoiseShape::Shared(dimensions.to_vec()))
+    TrueDropout::shared(rate, dimensions).unwrap()
 }
 
 #[test]

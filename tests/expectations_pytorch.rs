@@ -22,7 +22,7 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, device, elements, float, kept, nonzero};
+use common::{assert_binomial, assert_same_bits, device, elements, float, gradient, kept, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 use tch_dropout::{DropConnectConfig, Dropout, Error, NoiseShape, TrueDropout};
@@ -39,12 +39,6 @@ fn channels_last(x: &Tensor) -> Tensor {
 /// `x`, contiguous and, where it is a batch of images, with its channels last.
 fn memory_formats(x: Tensor) -> Vec<Tensor> {
     if x.dim() == 4 { vec![channels_last(&x), x] } else { vec![x] }
-}
-
-/// `tch` crashes where nothing is recorded.
-fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
-    assert!(y.requires_grad(), "no gradient is recorded");
-    Tensor::run_backward(&[y], &[x], false, false).remove(0)
 }
 
 /// The inputs are `1 - p`, and so the outputs are 0 or 1 and their mean is the share that is kept.

@@ -14,21 +14,17 @@
 //! | inductor's `test_dropout_trivial_0` and `_1` | `all_or_nothing_added_to_the_input` |
 //! | inductor's `test_dropout`: count and mean of 1000 ones | `half_of_a_thousand_ones_are_kept` |
 //! | inductor's `test_dropout_deterministic` | `one_seed_three_forwards_twice` |
-//! | inductor's `test_dropout2`: mean, gradient, evaluation, a seed | `output_and_gradient_drop_the_same_entries` |
+//! | inductor's `test_dropout2`: mean, gradient, evaluation, a seed | `output_and_gradient_drop_the_same_elements` |
 //! | inductor's `test_dropout2` and `3`: how many kernels, how many draws in them | a compiler's matter |
 
 mod common;
 
-use common::{alone, assert_binomial, assert_same_bits, device, elements, float, kept, nonzero};
+use common::{
+    alone, assert_binomial, assert_same_bits, device, elements, float, gradient, kept, nonzero,
+};
 use tch::nn::ModuleT;
 use tch::{CModule, Kind, Tensor};
 use tch_dropout::Stream;
-
-/// `tch` crashes where nothing is recorded.
-fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
-    assert!(y.requires_grad(), "no gradient is recorded");
-    Tensor::run_backward(&[y], &[x], true, true).remove(0)
-}
 
 /// Checkpointing: a forward keeps nothing, and is run again when its gradient is asked for. A layer with
 /// a seed goes back to the step it had.
@@ -153,7 +149,7 @@ fn one_seed_three_forwards_twice() {
 }
 
 #[test]
-fn output_and_gradient_drop_the_same_entries() {
+fn output_and_gradient_drop_the_same_elements() {
     let _alone = alone();
     let (n, p) = (100_000, 0.33);
     let (x, weight) =

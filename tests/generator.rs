@@ -5,7 +5,7 @@ mod common;
 
 use common::{alone, assert_same_bits, elements};
 use tch::nn::ModuleT;
-use tch::{Device, Kind, Tensor};
+use tch::{CModule, Device, Kind, Tensor};
 use tch_dropout::{NoiseShape, TrueDropout};
 
 /// Whatever device the other tests are on.
@@ -33,6 +33,26 @@ fn manual_seed_decides_layers_without_a_stream() {
         assert_same_bits(&first[1], &again[1]);
         assert_ne!(first[0], first[1]);
         assert_ne!(first[0], other[0]);
+    }
+}
+
+#[cfg(not(windows))]
+#[test]
+fn manual_seed_decides_a_traced_model() {
+    let _alone = alone();
+    let x = Tensor::ones([30, 20], FLOAT);
+    for shape in [NoiseShape::Columns, NoiseShape::Elements] {
+        let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape);
+        let mut model = |x: &[Tensor]| vec![layer.forward_t(&x[0], true)];
+        let example = [x.shallow_clone()];
+        let traced = CModule::create_by_tracing("Model", "forward", &example, &mut model).unwrap();
+        let call = |seed| {
+            tch::manual_seed(seed);
+            traced.forward_ts(&[&x]).unwrap()
+        };
+        let first = call(1);
+        assert_ne!(first, call(2));
+        assert_same_bits(&first, &call(1));
     }
 }
 

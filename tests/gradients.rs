@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_same_bits, device, nonzero};
+use common::{SHAPES, assert_same_bits, device, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 use tch_dropout::{DropConnectConfig, Dropout, NoiseShape, TrueDropout, drop_connect};
@@ -13,13 +13,7 @@ fn leaf(size: &[i64], kind: Kind) -> Tensor {
 
 #[test]
 fn the_gradient_is_the_mask_and_its_scale() {
-    for shape in [
-        NoiseShape::Columns,
-        NoiseShape::Elements,
-        NoiseShape::Channels,
-        NoiseShape::Samples,
-        NoiseShape::Shared(vec![-1]),
-    ] {
+    for shape in SHAPES.into_iter().chain([NoiseShape::Shared(vec![-1])]) {
         let x = leaf(&[8, 9, 10], Kind::Float);
         let layer = TrueDropout::new(0.5).unwrap().with_noise_shape(shape.clone()).with_seed(1);
         layer.forward_t(&x, true).sum(Kind::Float).backward();

@@ -2,13 +2,10 @@
 
 mod common;
 
-use common::{assert_same_bits, device, float, nonzero};
+use common::{SHAPES, assert_same_bits, device, float, nonzero};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
-use tch_dropout::{Dropout, Error, NoiseShape, Stream, TrueDropout, apply_mask};
-
-const SHAPES: [NoiseShape; 4] =
-    [NoiseShape::Columns, NoiseShape::Elements, NoiseShape::Channels, NoiseShape::Samples];
+use tch_dropout::{Dropout, NoiseShape, Stream, TrueDropout, apply_mask};
 
 fn with_strides(x: &Tensor) -> (Vec<i64>, Vec<i64>) {
     (x.size(), x.stride())
@@ -55,9 +52,28 @@ fn integers_and_booleans() {
             assert_eq!((plain.kind(), scaled.kind()), (kind, Kind::Float));
             assert_eq!(plain.to_kind(Kind::Float) * 2.0, scaled);
             // Without a seed the masks are drawn by another path.
-            let unseeded = Dropout::new(0.5).unwrap().with_noise_shape(shape).forward_t(&x, true);
+            let unseeded = Dropout::new(0.5).unwrap().with_noise_shape(shape.clone());
+            let unseeded = unseeded.forward_t(&x, true);
             assert_eq!(unseeded.kind(), kind);
-            assert_eq!(unseeded.to_kind(Kind::Int64).max(), Tensor::from(1i64));
+            let greatest = unseeded.to_kind(Kind::Int64).max().int64_value(&[]);
+            // A batch may be dropped as a whole.
+            assert!(greatest == 1 || greatest == 0 && shape == NoiseShape::Batch);
+        }
+    }
+}
+
+/// Whatever a layer does to its input, the output's kind is the same.
+#[test]
+fn integers_become_floats_where_a_layer_rescales_in_evaluation_too() {
+    let empty = Tensor::zeros([0, 3], (Kind::Int64, device()));
+    for kind in [Kind::Uint8, Kind::Int8, Kind::Int16, Kind::Int, Kind::Int64, Kind::Bool] {
+        let x = Tensor::ones([4, 3], (kind, device()));
+        for (p, x, train) in [(0.5, &x, false), (0.0, &x, true), (0.5, &empty, true)] {
+            let y = TrueDropout::new(p).unwrap().forward_t(x, train);
+            assert_same_bits(&y, &x.to_kind(Kind::Float));
+            let y = Dropout::new(p).unwrap().forward_t(x, train);
+            assert_same_bits(&y, x);
+            assert_eq!(y.data_ptr(), x.data_ptr());
         }
     }
 }
@@ -184,58 +200,14 @@ fn too_few_dimensions_name_the_shape() {
 }
 
 #[test]
-fn a_mask_that_does_not_fit_is_an_error() {
-    let x = nonzero(&[2, 3]);
-    for size in [&[2][..], &[3, 1], &[1, 2, 3], &[4, 2, 3]] {
-        let error = apply_mask(&x, &Tensor::ones(size, float())).unwrap_err();
-        assert!(matches!(error, Error::MaskShape { .. }));
-        let text =
-            format!("a mask of shape {size:?} does not broadcast over an input of shape [2, 3]");
-        assert_eq!(error.to_string(), text);
-    }
-    assert_same_bits(&apply_mask(&x, &Tensor::from(2f32)).unwrap(), &(&x * 2.0));
-}
-
-#[test]
-fn a_tensor_without_strides_is_an_error() {
-    let sparse = nonzero(&[2, 3]).to_sparse_sparse_dim(2);
-    for layer in [TrueDropout::new(0.5).unwrap(), TrueDropout::new(0.5).unwrap().with_seed(1)] {
-        let error =
-            layer.with_noise_shape(NoiseShape::Elements).f_forward_t(&sparse, true).unwrap_err();
-        let text = "dropout is defined for strided tensors, not for sparse or oneDNN's ones";
-        assert_eq!(error.to_string(), text);
-    }
-}
-
-#[test]
-fn a_complex_mask_keeps_its_imaginary_part() {
-    let x = Tensor::randn([4, 3], (Kind::ComplexFloat, device()));
-    let mask = Tensor::randn([4, 3], (Kind::ComplexFloat, device()));
-    assert_eq!(apply_mask(&x, &mask).unwrap(), &x * &mask);
-}
-
-#[test]
 fn where_nothing_is_dropped_no_mask_is_drawn_either() {
     let x = nonzero(&[4, 3]);
     let empty = Tensor::zeros([0, 3], float());
     for (p, x) in [(0.0, &x), (0.5, &empty), (1.0, &empty)] {
         let layer = TrueDropout::new(p).unwrap().with_seed(1);
-        let kept = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
-        assert_eq!(layer.draw_mask(x, true).unwrap(), Tensor::full([1, 3], kept, float()));
+        assert_same_bits(&layer.draw_mask(x, true).unwrap(), &Tensor::ones([1, 3], float()));
         assert_eq!(layer.stream().map(Stream::step), Some(0));
     }
     let layer = TrueDropout::new(0.0).unwrap();
     assert_eq!(layer.draw_mask(&x, true).unwrap(), Tensor::ones([1, 3], float()));
-}
-
-#[test]
-fn a_mask_of_another_kind_leaves_the_inputs() {
-    for kind in [Kind::Float, Kind::Half, Kind::BFloat16, Kind::ComplexFloat] {
-        let x = nonzero(&[4, 3]).to_kind(kind);
-        let expected = &x * Tensor::ones([3], (kind, device())) * 2.0;
-        for mask in [Kind::Double, Kind::Float, Kind::Int64] {
-            let y = apply_mask(&x, &Tensor::full([3], 2, (mask, device()))).unwrap();
-            assert_eq!((y.kind(), &y), (kind, &expected));
-        }
-    }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::alone;
+use common::{alone, elements};
 use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{MonteCarlo, NoiseShape, TrueDropout};
@@ -56,19 +56,36 @@ fn shared_noise_allocates_the_output_and_no_more() {
     }
 }
 
-/// With a gradient to come, the mask has to be kept beside the output.
+/// The backward draws the mask again; without the feature for that, the mask is kept beside the output.
 #[test]
-fn elements_allocate_the_output_and_for_the_gradient_a_mask() {
+fn elements_allocate_the_output_and_no_more() {
     let _alone = alone();
     let x = Tensor::rand([64, 256, 32, 32], FLOAT);
     let size = 4 * x.numel() as i64;
-    let layer = TrueDropout::elements(0.5).unwrap();
-    let seeded = TrueDropout::elements(0.5).unwrap().with_seed(1);
-    for layer in [layer, seeded] {
+    let with_gradient = if cfg!(recompute) { size } else { 2 * size };
+    for layer in [elements(0.5), elements(0.5).with_seed(1)] {
         assert_near(peak_of(|| layer.forward_t(&x, true)), size);
         let x = x.shallow_clone().detach().set_requires_grad(true);
-        assert_near(peak_of(|| layer.forward_t(&x, true)), 2 * size);
+        assert_near(peak_of(|| layer.forward_t(&x, true)), with_gradient);
     }
+}
+
+/// With a gradient as large as the output, the backward allocates the input's gradient and nothing beside it.
+#[cfg(recompute)]
+#[test]
+fn a_backward_allocates_the_gradient_and_no_more() {
+    let _alone = alone();
+    let x = Tensor::rand([64, 256, 32, 32], FLOAT).set_requires_grad(true);
+    let size = 4 * x.numel() as i64;
+    let layer = elements(0.5);
+    let gradient = Tensor::rand([64, 256, 32, 32], FLOAT);
+    let y = layer.forward_t(&x, true);
+    let loss = (&y * &gradient).sum(None);
+    let backward = || Tensor::run_backward(&[&loss], &[&x], true, false).remove(0);
+    // The gradient of the product, from libtorch, and that of x.
+    assert_near(peak_of(backward), 2 * size);
+    let loss = y.sum(None);
+    assert_near(peak_of(|| Tensor::run_backward(&[&loss], &[&x], true, false).remove(0)), size);
 }
 
 #[test]

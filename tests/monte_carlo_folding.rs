@@ -8,10 +8,7 @@ use std::cell::RefCell;
 use common::{device, float, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{
-    DropConnectConfig, Dropout, Error, MonteCarlo, NoiseShape, apply_mask, drop_connect,
-    element_mask,
-};
+use tch_dropout::{DropConnectConfig, Dropout, MonteCarlo, NoiseShape, drop_connect};
 
 const P: f64 = 0.3;
 const PASSES: i64 = 8_000;
@@ -98,6 +95,7 @@ fn of_every_noise_shape() {
         (NoiseShape::Elements, &[2, 3]),
         (NoiseShape::Channels, &[2, 2, 2]),
         (NoiseShape::Samples, &[3, 2]),
+        (NoiseShape::Batch, &[2, 3]),
         (shared(&[0]), &[2, 3]),
         (shared(&[0]), &[2, 2, 2]),
         (shared(&[-1]), &[2, 2, 2]),
@@ -155,41 +153,21 @@ fn folded_drop_connect_is_a_linear_layer_per_pass() {
     let layer = drop_connect(vs.root(), 6, 5, config).unwrap();
     let x = nonzero(&[4, 3, 6]);
     let expected = layer.forward_t(&x, false);
+    let forwards: RefCell<Vec<i64>> = RefCell::default();
     let model = |x: &Tensor, train| {
         let y = layer.forward_t(x, train);
-        assert_eq!(y.size(), [8, 3, 5]);
-        assert!(y.allclose(&expected.repeat([2, 1, 1]), 0.0, 1e-6, false));
+        let passes = x.size()[0] / 4;
+        forwards.borrow_mut().push(passes);
+        assert_eq!(y.size(), [4 * passes, 3, 5]);
+        assert!(y.allclose(&expected.repeat([passes, 1, 1]), 0.0, 1e-6, false));
         y.flatten(1, -1)
     };
-    MonteCarlo::new(2).unwrap().fold(2).unwrap().predict(model, &x).unwrap();
+    let run = MonteCarlo::new(3).unwrap().fold(2).unwrap();
+    run.predict(model, &x).unwrap();
+    assert_eq!(*forwards.borrow(), [1, 2]);
     let wrong = |x: &Tensor, _| {
         assert!(layer.f_forward_t(&x.narrow(2, 0, 5), true).is_err());
         layer.forward_t(x, true).flatten(1, -1)
     };
-    MonteCarlo::new(2).unwrap().fold(2).unwrap().predict(wrong, &x).unwrap();
-}
-
-/// Two rows in four passes: the weight's eight rows would fit, and one mask serve all four.
-#[test]
-fn a_mask_of_a_weight_is_an_error_in_folded_passes() {
-    let x = nonzero(&[2, 4]);
-    let weight = Tensor::randn([8, 4], float()).set_requires_grad(true);
-    let masked = |x: &Tensor| {
-        let mask = element_mask(&weight, 0.5)?;
-        Ok::<_, Error>(x.matmul(&apply_mask(&weight, &mask)?.tr()))
-    };
-    let error = RefCell::new(None);
-    let model = |x: &Tensor, _| {
-        masked(x).unwrap_or_else(|found| {
-            error.replace(Some(found.to_string()));
-            Tensor::zeros([x.size()[0], 8], float())
-        })
-    };
-    let run = MonteCarlo::new(4).unwrap();
-    run.predict(model, &x).unwrap();
-    assert_eq!(error.take(), None);
-    run.fold(4).unwrap().predict(model, &x).unwrap_err();
-    let text =
-        "a weight of shape [8, 4] has one mask for all folded passes: use drop_connect, or fold 1";
-    assert_eq!(error.take().as_deref(), Some(text));
+    run.predict(wrong, &x).unwrap();
 }

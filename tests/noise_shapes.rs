@@ -84,6 +84,7 @@ fn named_shapes_are_shorthands_for_shared_ones() {
         (NoiseShape::Elements, vec![]),
         (NoiseShape::Channels, vec![2, 3]),
         (NoiseShape::Samples, vec![1, 2, 3]),
+        (NoiseShape::Batch, vec![0, 1, 2, 3]),
     ] {
         let shared = NoiseShape::Shared(shared);
         assert_eq!(shape.resolve(&size).unwrap(), shared.resolve(&size).unwrap());

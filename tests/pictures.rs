@@ -1,74 +1,217 @@
-//! The examples that draw: their command lines, what they write, and what they say.
+//! The examples that draw, and the pictures of docs/images.
 
 mod common;
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 
 use common::{example, stderr};
+use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// What the repository's pages may take.
-const MOST_BYTES: usize = 60_000;
 
 fn run(name: &str, directory: &TempDir, arguments: &[&str]) -> Output {
     example(name).current_dir(directory.path()).args(arguments).output().unwrap()
 }
 
-/// Asserts that the picture is there, small, and well-formed as far as counting tags can tell.
+/// What the example draws.
 #[track_caller]
-fn picture(path: &Path) -> String {
-    let svg = fs::read_to_string(path).unwrap();
-    assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
-    assert!(svg.len() < MOST_BYTES, "{} bytes", svg.len());
-    assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count());
-    svg
+fn draw(name: &str, directory: &TempDir, arguments: &[&str]) -> String {
+    let output = run(name, directory, &[arguments, &["--out", "x.svg"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    fs::read_to_string(directory.path().join("x.svg")).unwrap()
+}
+
+#[test]
+fn pictures_of_the_pages_are_small_and_have_words_and_both_schemes() {
+    for name in ["masks", "speed", "uncertainty", "mnist"] {
+        let svg = fs::read_to_string(format!("docs/images/{name}.svg")).unwrap();
+        assert!(svg.len() < 60_000, "{name}: {} bytes", svg.len());
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{name}");
+        for part in ["width=\"830\"", "<title>", "<desc>", "prefers-color-scheme:dark"] {
+            assert!(svg.contains(part), "{name} should have {part}");
+        }
+        assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count(), "{name}");
+    }
+}
+
+/// Pictures that depend on no processor; scripts/pictures.sh draws the others too.
+#[test]
+fn pictures_of_the_pages_are_what_their_examples_draw() {
+    let directory = tempfile::tempdir().unwrap();
+    let figures = Path::new("docs/images/speed.json").canonicalize().unwrap();
+    for (name, arguments) in [("masks", &[][..]), ("speed_chart", &[figures.to_str().unwrap()])] {
+        let path = format!("docs/images/{}.svg", name.trim_end_matches("_chart"));
+        let same = draw(name, &directory, arguments) == fs::read_to_string(&path).unwrap();
+        assert!(same, "{path} is out of date: sh scripts/pictures.sh --update draws it");
+    }
+}
+
+/// The corner of a cell.
+type Corner = (usize, usize);
+
+/// A panel of the masks.
+struct Panel {
+    /// The mask's shape, as it is written above: a dimension's name, or 1.
+    shape: Vec<String>,
+    kept: HashMap<Corner, bool>,
+    outlined: HashSet<Corner>,
+}
+
+impl Panel {
+    fn new(svg: &str) -> Panel {
+        let shape = svg.split_once(']').unwrap().0.split(", ").map(str::to_owned).collect();
+        let cells = |class: &str| -> Vec<Corner> {
+            let path = svg.split_once(&format!("<path class=\"fill {class}\" d=\"")).unwrap().1;
+            let path = path.split_once('"').unwrap().0;
+            path.split('M').skip(1).map(|cell| corner(cell.split_once('h').unwrap().0)).collect()
+        };
+        let (kept, dropped) = (cells("blue"), cells("faint"));
+        let kept = kept.iter().map(|&cell| (cell, true));
+        let kept: HashMap<_, _> = kept.chain(dropped.iter().map(|&cell| (cell, false))).collect();
+        assert_eq!(kept.len(), 6 * 4 * 3, "each cell is drawn once");
+        let frames: Vec<_> = svg.lines().filter(|line| line.starts_with("<rect")).collect();
+        let inside = |&&(x, y): &&Corner| {
+            frames.iter().any(|frame| {
+                let number = |name| attribute(frame, name);
+                let (left, top) = (number("x"), number("y"));
+                let (right, bottom) = (left + number("width"), top + number("height"));
+                (left..right).contains(&(x as f64)) && (top..bottom).contains(&(y as f64))
+            })
+        };
+        Panel { shape, outlined: kept.keys().filter(inside).copied().collect(), kept }
+    }
+
+    /// A cell's place in the mask, but for dimensions that share a draw, and this one.
+    fn draw(&self, (x, y): Corner, without: Option<usize>) -> Vec<usize> {
+        // A cell takes 13 pixels, and a group of three another 6.
+        let place = if self.shape.len() == 2 { vec![y, x] } else { vec![y, x / 45, x % 45] };
+        let own = |dimension: &usize| self.shape[*dimension] != "1" && Some(*dimension) != without;
+        (0..place.len()).filter(own).map(|dimension| place[dimension]).collect()
+    }
+
+    /// Whether the cells of each draw are all kept or all dropped.
+    fn is_whole(&self, without: Option<usize>) -> bool {
+        let mut draws: HashMap<_, HashSet<bool>> = HashMap::new();
+        for (&cell, &kept) in &self.kept {
+            draws.entry(self.draw(cell, without)).or_default().insert(kept);
+        }
+        draws.values().all(|values| values.len() == 1)
+    }
+}
+
+fn corner(text: &str) -> Corner {
+    let (x, y) = text.split_once(' ').unwrap();
+    (x.parse().unwrap(), y.parse().unwrap())
+}
+
+/// A number of an element.
+fn attribute(element: &str, name: &str) -> f64 {
+    let value = element.split_once(&format!(" {name}=\"")).unwrap().1;
+    value.split_once('"').unwrap().0.parse().unwrap()
 }
 
 #[test]
 fn masks_are_drawn_as_the_noise_shapes_say() {
-    let directory = tempfile::tempdir().unwrap();
-    let output = run("masks", &directory, &[]);
-    assert!(output.status.success(), "{}", stderr(&output));
-    let svg = picture(&directory.path().join("masks.svg"));
-    for name in ["Columns", "Elements", "Channels", "Samples", "DropConnect"] {
-        assert!(svg.contains(name), "{name}");
+    let svg = draw("masks", &tempfile::tempdir().unwrap(), &[]);
+    let panels: Vec<_> = svg.split("mask [").skip(1).map(Panel::new).collect();
+    let shapes: Vec<_> = panels.iter().map(|panel| panel.shape.join(", ")).collect();
+    let expected = ["N, C, L", "N, C, 1", "N, 1, 1", "1, C, 1", "N, 1, C", "1, 1, 1", "out, in"];
+    assert_eq!(shapes, expected);
+    for panel in &panels {
+        let shape = &panel.shape;
+        assert!(panel.is_whole(None), "{shape:?}: cells of one draw differ");
+        let own = (0..shape.len()).filter(|&dimension| shape[dimension] != "1");
+        for dimension in own {
+            assert!(!panel.is_whole(Some(dimension)), "{shape:?}: {} shares", shape[dimension]);
+        }
+        let one = panel.draw(*panel.outlined.iter().next().unwrap(), None);
+        let of_it = panel.kept.keys().filter(|&&cell| panel.draw(cell, None) == one);
+        assert_eq!(panel.outlined, of_it.copied().collect(), "{shape:?}: the outlined draw");
     }
-    // Cells in the order they are drawn: a panel, a row, a column.
-    let cells: Vec<bool> = svg
-        .lines()
-        .filter(|line| line.contains("width=\"10\" height=\"10\""))
-        .map(|line| line.contains("#0072B2"))
-        .collect();
-    let panels: Vec<&[bool]> = cells.chunks(8 * 12).collect();
-    assert_eq!(panels.len(), 6, "and two in the legend");
-    let rows = |panel: usize| panels[panel].chunks(12);
-    let whole_groups =
-        |panel| rows(panel).all(|r| r.chunks(3).all(|c| c.iter().all(|k| *k == c[0])));
-    assert!(rows(0).all(|row| row == &panels[0][..12]), "columns are shared by the samples");
-    assert!(whole_groups(0) && whole_groups(2), "columns and channels are whole");
-    assert!(!whole_groups(1), "elements are not");
-    assert!(rows(3).all(|row| row.iter().all(|kept| *kept == row[0])), "samples are whole rows");
-    assert!(panels[..5].iter().all(|panel| panel.contains(&true) && panel.contains(&false)));
 }
 
 #[test]
 fn a_seed_decides_the_masks() {
     let directory = tempfile::tempdir().unwrap();
-    let of = |seed: &str| {
-        run("masks", &directory, &["--seed", seed]);
-        fs::read(directory.path().join("masks.svg")).unwrap()
+    let of = |seed| draw("masks", &directory, &["--seed", seed]);
+    assert_eq!(of("1"), of("1"));
+    assert_ne!(of("1"), of("2"));
+}
+
+/// What the bench writes, as far as it is drawn.
+fn figures(libtorch: f64, elements: f64) -> Value {
+    let entry = |pass, contestant, median_ns| {
+        json!({"shape": [64, 512], "kind": "f32", "pass": pass, "contestant": contestant,
+               "median_ns": median_ns})
     };
-    let first = of("1");
-    assert_eq!(first, of("1"));
-    assert_ne!(first, of("2"));
+    json!({
+        "machine": {"device": "cpu", "cpu": "A & B", "threads": 2, "libtorch": "2.13.0"},
+        "p": 0.5,
+        "entries": [
+            entry("forward", "Tensor::dropout", libtorch),
+            entry("forward", "elements", elements),
+            entry("forward_backward", "Tensor::dropout", 8e6),
+            entry("forward_backward", "elements", 2e6),
+        ],
+    })
+}
+
+#[test]
+fn bars_are_as_long_as_calls_take() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("x.json"), figures(300e3, 10e3).to_string()).unwrap();
+    let svg = draw("speed_chart", &directory, &["x.json"]);
+    let bars = svg.lines().filter(|line| line.starts_with("<rect")).skip(2);
+    let widths: Vec<_> = bars.map(|bar| attribute(bar, "width")).collect();
+    assert_eq!(widths, [180.0, 6.0, 180.0, 45.0]);
+    let texts: Vec<_> = svg.lines().collect();
+    for text in [
+        "Dropping elements 4.0 to 30 times as fast as libtorch",
+        "[64, 512]",
+        "32,768 elements",
+        "300 µs",
+        "10 µs",
+        "30×",
+        "8.0 ms",
+        "2.0 ms",
+        "4.0×",
+        "Each pair of bars has its own scale. f32, p = 0.5, A &amp; B, 2 threads, libtorch 2.13.0.",
+    ] {
+        assert!(texts.contains(&text), "{text:?} should be in {svg}");
+    }
+}
+
+#[test]
+fn figures_that_cannot_be_drawn_are_one_clear_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut lacking = figures(1.0, 1.0);
+    lacking["entries"].as_array_mut().unwrap().pop();
+    let mut none = figures(1.0, 1.0);
+    none["entries"] = json!([]);
+    for (figures, words) in [
+        (lacking.to_string(), "lack 'elements' on [64, 512], f32, forward_backward"),
+        (none.to_string(), "none of f32"),
+        (figures(0.0, 1.0).to_string(), "'Tensor::dropout' on [64, 512], f32, forward"),
+        ("[]".to_owned(), "x.json is not what"),
+        ("no".to_owned(), "x.json is not what"),
+    ] {
+        fs::write(directory.path().join("x.json"), figures).unwrap();
+        let text = stderr(&run("speed_chart", &directory, &["x.json"]));
+        assert!(text.starts_with("error: ") && text.contains(words), "{words:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+    let text = stderr(&run("speed_chart", &directory, &["y.json"]));
+    assert!(text.starts_with("error: cannot read y.json"), "{text}");
+    assert!(!directory.path().join("speed.svg").exists());
 }
 
 #[test]
 fn a_picture_that_cannot_be_written_is_one_clear_line() {
     let directory = tempfile::tempdir().unwrap();
     let output = run("masks", &directory, &["--out", "no/such/x.svg"]);
+    assert!(!output.status.success());
     assert!(stderr(&output).starts_with("error: cannot write no/such/x.svg"));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
 }

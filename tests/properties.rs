@@ -84,7 +84,7 @@ fn inputs() -> impl Strategy<Value = Input> {
 fn noise_shapes() -> impl Strategy<Value = NoiseShape> {
     use NoiseShape::*;
     prop_oneof![
-        4 => select(vec![Columns, Elements, Channels, Samples]),
+        4 => select(vec![Columns, Elements, Channels, Samples, Batch]),
         1 => prop::collection::vec(-7i64..7, 0..3).prop_map(Shared),
     ]
 }
@@ -125,9 +125,8 @@ fn check<const RESCALE: bool>(case: &Case) {
     let x = case.input.make();
     let before = x.copy();
     let Ok(noise) = case.shape.resolve(&x.size()) else {
-        if x.numel() > 0 && case.p > 0.0 {
-            layer::<RESCALE>(case).f_forward_t(&x, true).unwrap_err();
-        }
+        layer::<RESCALE>(case).f_forward_t(&x, true).unwrap_err();
+        layer::<RESCALE>(case).f_forward_t(&x, false).unwrap_err();
         return;
     };
 
@@ -187,7 +186,7 @@ proptest! {
             Ok(layer) => layer.with_noise_shape(shape.clone()),
             Err(error) => {
                 prop_assert!(!(0.0..=1.0).contains(&p));
-                let expected = format!("p must be a probability in [0, 1], got {p}");
+                let expected = format!("p must be a probability in [0, 1], got {p:?}");
                 prop_assert_eq!(error.to_string(), expected);
                 return Ok(());
             }
@@ -196,11 +195,12 @@ proptest! {
             Some(seed) => layer.with_seed(seed),
             None => layer,
         };
+        prop_assert_eq!(layer.f_forward_t(&x, false).is_ok(), shape.resolve(&size).is_ok());
         match layer.f_forward_t(&x, true) {
-            Ok(_) if p == 0.0 || x.numel() == 0 => {}
             Ok(y) => {
                 let complex = matches!(kind, Kind::ComplexFloat | Kind::ComplexDouble);
                 prop_assert_eq!(y.kind(), if complex { kind } else { Kind::Float });
+                prop_assert!(shape.resolve(&size).is_ok());
                 let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 1.0 };
                 let kept = y.real().isclose(&y.real().full_like(scale), 1e-6, 0.0, false);
                 let right = y.eq(0).logical_or(&kept);

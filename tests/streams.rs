@@ -25,16 +25,19 @@ fn philox(key: u64, counter: u128) -> [u32; 4] {
     c
 }
 
+/// Where the numbers of a mask begin: all of the counter but the block.
+fn start(worker: u16, layer: u16, step: u64) -> u128 {
+    u128::from(worker) << 112 | u128::from(step) << 64 | u128::from(layer) << 46
+}
+
 /// What a stream's mask is by definition, see `src/rng/counter.rs` and `src/cpu/bernoulli.rs`: an element is
 /// dropped if its bits, as a binary fraction, are below p. It has six of its own; where they are p's first
 /// six, and p has more, words of its tile's pool decide, in the order of the tile's words and their bits.
-fn expected(stream: [u64; 4], p: f64, elements: usize) -> Vec<f32> {
-    let [seed, worker, layer, step] = stream;
+fn expected(seed: u64, start: u128, p: f64, elements: usize) -> Vec<f32> {
     let threshold = (p * 2f64.powi(64)) as u64;
-    let high = u128::from(worker) << 112 | u128::from(step) << 64;
     let word = |kind: u64, tile: usize, word: usize| {
         let block = (16 * tile + word % 16) as u64;
-        philox(seed, high | u128::from(kind | layer << 46 | block))[word / 16 % 4]
+        philox(seed, start | u128::from(kind | block))[word / 16 % 4]
     };
     let mut kept = vec![1.0; elements.next_multiple_of(2048)];
     for tile in 0..elements.div_ceil(2048) {
@@ -61,20 +64,21 @@ fn expected(stream: [u64; 4], p: f64, elements: usize) -> Vec<f32> {
 
 #[test]
 fn masks_are_what_they_are_defined_to_be() {
-    for (seed, worker, step, p) in [
-        (0, 0, 0, 0.5),
-        (u64::MAX, u16::MAX, (1 << 48) - 1, 0.1),
-        (0x0123_4567_89AB_CDEF, 7, 12_345_678_901, 1.0 / 3.0),
-        (1, 0, 0, 2f64.powi(-14)),
-        (2, 1, 3, 0.984375 + 1e-9),
-        (3, 0, 0, 0.984375),
-        (4, 0, 0, 1.0 / 256.0 - 1e-9),
-        (5, 0, 0, 1.0 - 1e-9),
+    for (seed, worker, layer, step, p) in [
+        (0, 0, 0, 0, 0.5),
+        (u64::MAX, u16::MAX, u16::MAX, (1 << 48) - 1, 0.1),
+        (0x0123_4567_89AB_CDEF, 7, 300, 12_345_678_901, 1.0 / 3.0),
+        (1, 0, 1, 0, 2f64.powi(-14)),
+        (2, 1, 0, 3, 0.984375 + 1e-9),
+        (3, 0, 0, 0, 0.984375),
+        (4, 0, 0, 0, 1.0 / 256.0 - 1e-9),
+        (5, 0, 0, 0, 1.0 - 1e-9),
     ] {
-        let layer = unscaled_elements(p).with_stream(Stream::new(seed).with_worker(worker));
-        layer.stream().unwrap().set_step(step).unwrap();
-        let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[100_001]), true)).unwrap();
-        let expected = expected([seed, worker.into(), 0, step], p, 100_001);
+        let stream = Stream::new(seed).with_worker(worker).with_layer(layer);
+        stream.set_step(step).unwrap();
+        let mask = unscaled_elements(p).with_stream(stream).forward_t(&ones(&[100_001]), true);
+        let mask = Vec::<f32>::try_from(mask).unwrap();
+        let expected = expected(seed, start(worker, layer, step), p, 100_001);
         assert!(mask == expected, "seed {seed}, p {p}");
     }
 }
@@ -88,8 +92,51 @@ fn a_tie_that_ties_again_takes_another_word() {
         let p = threshold as f64 / 2f64.powi(64);
         assert_eq!((p * 2f64.powi(64)) as u64, threshold);
         let mask = unscaled_elements(p).with_seed(seed).forward_t(&ones(&[2048]), true);
-        assert!(Vec::<f32>::try_from(mask).unwrap() == expected([seed, 0, 0, 0], p, 2048));
+        assert!(Vec::<f32>::try_from(mask).unwrap() == expected(seed, 0, p, 2048));
     }
+}
+
+#[test]
+fn workers_layers_and_steps_have_masks_of_their_own() {
+    let (workers, layers, steps) = ([0, 1, u16::MAX], [0, 1, 2, u16::MAX], [0, 1, (1 << 48) - 1]);
+    let mut seen = HashSet::new();
+    for (worker, layer) in workers.into_iter().flat_map(|w| layers.map(|l| (w, l))) {
+        for step in steps {
+            let stream = Stream::new(5).with_layer(layer).with_worker(worker);
+            stream.set_step(step).unwrap();
+            assert_eq!((stream.worker(), stream.layer(), stream.step()), (worker, layer, step));
+            let mask = unscaled_elements(0.5).with_stream(stream).forward_t(&ones(&[256]), true);
+            let mask = Vec::<f32>::try_from(mask).unwrap();
+            assert_eq!(mask, expected(5, start(worker, layer, step), 0.5, 256));
+            let bits: Vec<bool> = mask.iter().map(|&element| element == 1.0).collect();
+            assert!(seen.insert(bits), "worker {worker}, layer {layer}, step {step}");
+        }
+    }
+    assert_eq!(seen.len(), 36);
+}
+
+#[test]
+fn another_seed_keeps_worker_and_layer_and_starts_anew() {
+    let stream = Stream::new(1).with_worker(3).with_layer(5);
+    stream.set_step(7).unwrap();
+    let layer = unscaled_elements(0.5).with_stream(stream).with_seed(9);
+    let stream = layer.stream().unwrap();
+    let found = (stream.seed(), stream.worker(), stream.layer(), stream.step());
+    assert_eq!(found, (9, 3, 5, 0));
+    let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[256]), true)).unwrap();
+    assert_eq!(mask, expected(9, start(3, 5, 0), 0.5, 256));
+}
+
+#[test]
+fn another_worker_or_layer_keeps_the_step() {
+    let stream = Stream::new(1);
+    stream.set_step(5).unwrap();
+    let stream = stream.with_worker(2).with_layer(4);
+    assert_eq!(stream.step(), 5);
+    let layer = unscaled_elements(0.5).with_stream(stream);
+    let mask = Vec::<f32>::try_from(layer.forward_t(&ones(&[256]), true)).unwrap();
+    assert_eq!(mask, expected(1, start(2, 4, 5), 0.5, 256));
+    assert_eq!(layer.stream().map(Stream::step), Some(6));
 }
 
 /// These numbers may change only with a new major version, and then the CHANGELOG says so.

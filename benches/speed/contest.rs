@@ -14,7 +14,7 @@ use crate::{new_table, right_align};
 #[derive(Clone, Copy)]
 pub enum Pass {
     Forward,
-    /// With the sum that a backward pass starts from, in everyone's time.
+    /// With the dot product that a dense gradient comes from, as a model's is, in everyone's time.
     ForwardBackward,
 }
 
@@ -38,6 +38,7 @@ pub struct Measurement {
     pub shape: Vec<i64>,
     pub kind: String,
     pub pass: Pass,
+    pub p: f64,
     pub contestant: &'static str,
     pub median_ns: f64,
     pub ns_per_element: f64,
@@ -95,6 +96,7 @@ pub fn run(
         shape: shape.to_vec(),
         kind: if kind == Kind::Float { "f32" } else { "bf16" }.to_owned(),
         pass,
+        p,
         contestant,
         median_ns,
         ns_per_element: median_ns / shape.iter().product::<i64>() as f64,
@@ -113,13 +115,14 @@ fn race(
     device: Device,
     effort: Effort,
 ) -> Vec<f64> {
-    let x = Tensor::rand(shape, (Kind::Float, device)).to_kind(kind);
+    let random = || Tensor::rand(shape, (Kind::Float, device)).to_kind(kind);
+    let (x, weights) = (random(), random().flatten(0, -1));
     let x = x.set_requires_grad(matches!(pass, Pass::ForwardBackward));
     let turn = |forward: &Forward| match pass {
         Pass::Forward => drop(no_grad(|| forward(&x))),
         Pass::ForwardBackward => {
-            let sum = forward(&x).sum(kind);
-            drop(Tensor::run_backward(&[sum], &[&x], false, false));
+            let loss = forward(&x).flatten(0, -1).dot(&weights);
+            drop(Tensor::run_backward(&[loss], &[&x], false, false));
         }
     };
     let turns: Vec<_> = forwards.iter().map(|forward| move || turn(forward)).collect();
@@ -130,23 +133,6 @@ fn race(
 fn elements(p: f64) -> Forward {
     let layer = TrueDropout::elements(p).expect("p is a probability");
     Box::new(move |x| layer.forward_t(x, true))
-}
-
-/// Elements at p = 0.1 against p = 0.5.
-pub fn other_p(shapes: &[&[i64]], device: Device, effort: Effort) -> Table {
-    let mut table = new_table(&["shape", "p = 0.5, ms", "p = 0.1, ms", "ratio"]);
-    for &shape in shapes {
-        let forwards = [elements(0.5), elements(0.1)];
-        let times = race(&forwards, shape, Kind::Float, Pass::Forward, device, effort);
-        table.add_row([
-            format!("{shape:?}"),
-            format!("{:.4}", times[0] / 1e6),
-            format!("{:.4}", times[1] / 1e6),
-            format!("{:.2}", times[1] / times[0]),
-        ]);
-    }
-    right_align(&mut table, 1);
-    table
 }
 
 /// From a thousand elements to a hundred million.

@@ -3,6 +3,8 @@
 //! All contestants of a row take turns in one run, so that whatever disturbs the machine disturbs them
 //! alike; times are medians over the turns.
 
+mod chain;
+mod child;
 mod contest;
 mod machine;
 mod timing;
@@ -35,24 +37,38 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// Processes that keep a core busy beside the bench
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    busy: u32,
+
+    /// What this process does for another one
+    #[arg(long, hide = true)]
+    child: Option<String>,
+
+    /// The size of its tensors
+    #[arg(long, hide = true, default_value_t = 0)]
+    size: i64,
+
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// The probability of dropping in the table.
-const P: f64 = 0.5;
+/// The probabilities of dropping in the table: one that takes a bit for each element, and one that takes more.
+const PROBABILITIES: [f64; 2] = [0.5, 0.1];
 
 /// What the JSON file has.
 #[derive(Serialize)]
 struct Figures {
     machine: Machine,
-    p: f64,
     measurements: Vec<Measurement>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(work) = &args.child {
+        return child::run(work, args.size);
+    }
     let device = if args.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
     ensure!(!device.is_cuda() || Cuda::is_available(), "libtorch finds no GPU");
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
@@ -63,32 +79,39 @@ fn main() -> Result<()> {
     }
     let machine = Machine::new(device);
     println!("{machine}");
+    let _busy = child::Busy::new(args.busy)?;
 
     let shapes: &[&[i64]] = if args.quick {
         &[&[64, 512], &[8, 16, 14, 14]]
     } else {
         &[&[64, 512], &[256, 1024], &[4096, 4096], &[32, 64, 56, 56]]
     };
-    let mut rows = Vec::new();
+    let mut measurements = Vec::new();
     for &shape in shapes {
         for kind in [Kind::Float, Kind::BFloat16] {
             for pass in [Pass::Forward, Pass::ForwardBackward] {
-                rows.extend(contest::run(shape, kind, pass, P, device, effort));
+                for p in PROBABILITIES {
+                    measurements.extend(contest::run(shape, kind, pass, p, device, effort));
+                }
             }
         }
     }
-    println!("\np = {P}\n{}", table(&rows));
+    println!("\n{}", table(&measurements));
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&Figures { machine, p: P, measurements: rows })?;
+        let text = serde_json::to_string_pretty(&Figures { machine, measurements })?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-
-    println!(
-        "\nelements, f32, forward: p = 0.1 against p = 0.5\n{}",
-        contest::other_p(shapes, device, effort)
-    );
-    println!("\nns per element by size, f32, forward\n{}", contest::curve(device, effort));
-    println!("\na training step of a transformer encoder\n{}", transformer::run(device, effort)?);
+    println!("\nns per element by size, f32, forward, p = 0.5\n{}", contest::curve(device, effort));
+    if !device.is_cuda() {
+        let sizes: &[i64] = if args.quick { &[256] } else { &[2048, 4096] };
+        println!(
+            "\na chain of {} layers, f32, p = {}\n{}",
+            chain::LAYERS,
+            chain::P,
+            chain::table(sizes, effort)?
+        );
+    }
+    println!("\na training step of a transformer encoder\n{}", transformer::table(device, effort)?);
     Ok(())
 }
 
@@ -97,6 +120,7 @@ fn table(rows: &[Measurement]) -> Table {
         "shape",
         "kind",
         "pass",
+        "p",
         "contestant",
         "ms",
         "ns/element",
@@ -108,6 +132,7 @@ fn table(rows: &[Measurement]) -> Table {
             format!("{:?}", row.shape),
             row.kind.clone(),
             row.pass.to_string(),
+            format!("{}", row.p),
             row.contestant.to_owned(),
             format!("{:.4}", row.median_ns / 1e6),
             format!("{:.3}", row.ns_per_element),
@@ -115,7 +140,7 @@ fn table(rows: &[Measurement]) -> Table {
             format!("{:.2}", row.vs_one_pass),
         ]);
     }
-    right_align(&mut table, 4);
+    right_align(&mut table, 5);
     table
 }
 

@@ -13,11 +13,15 @@ pub struct Effort {
     pub turn: Duration,
     /// The largest size of the curve, as a power of ten.
     pub largest: u32,
+    /// Processes of each contestant, where memory is measured.
+    pub processes: usize,
 }
 
 impl Effort {
-    pub const FULL: Effort = Effort { turns: 15, turn: Duration::from_millis(10), largest: 8 };
-    pub const QUICK: Effort = Effort { turns: 3, turn: Duration::from_millis(1), largest: 5 };
+    pub const FULL: Effort =
+        Effort { turns: 15, turn: Duration::from_millis(10), largest: 8, processes: 5 };
+    pub const QUICK: Effort =
+        Effort { turns: 3, turn: Duration::from_millis(1), largest: 5, processes: 1 };
 }
 
 /// The median time of a call of each contestant, in nanoseconds.
@@ -56,7 +60,7 @@ fn wait_for(device: Device) {
     }
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+pub fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }

@@ -1,15 +1,17 @@
 //! What all that comes to in a training: a small transformer encoder, with dropout of 0.1 on attention
 //! weights and residuals.
 
-use anyhow::Result;
-use comfy_table::Table;
 use std::cell::RefCell;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use comfy_table::Table;
 use tch::nn::{self, Module, ModuleT, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 use tch_dropout::TrueDropout;
 
 use crate::timing::{Effort, side_by_side};
-use crate::{new_table, right_align};
+use crate::{child, new_table, right_align};
 
 const P: f64 = 0.1;
 const LAYERS: i64 = 4;
@@ -18,18 +20,41 @@ const HEADS: i64 = 4;
 const SEQUENCE: i64 = 256;
 const BATCH: i64 = 8;
 
-type Dropout = fn() -> Result<Box<dyn ModuleT>>;
-
-fn none() -> Result<Box<dyn ModuleT>> {
-    Ok(Box::new(nn::func(Tensor::shallow_clone)))
+/// What a block drops with.
+#[derive(Clone, Debug)]
+enum Dropout {
+    None,
+    Libtorch,
+    Elements(TrueDropout),
 }
 
-fn libtorchs() -> Result<Box<dyn ModuleT>> {
-    Ok(Box::new(nn::func_t(|x, train| x.dropout(P, train))))
-}
+const NAMES: [&str; 3] = ["none", "Tensor::dropout", "elements"];
 
-fn ours() -> Result<Box<dyn ModuleT>> {
-    Ok(Box::new(TrueDropout::elements(P)?))
+impl Dropout {
+    fn new(name: &str) -> Result<Dropout> {
+        Ok(match name {
+            "none" => Dropout::None,
+            "Tensor::dropout" => Dropout::Libtorch,
+            "elements" => Dropout::Elements(TrueDropout::elements(P)?),
+            _ => bail!("unknown dropout '{name}'"),
+        })
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        match self {
+            Dropout::None => x.shallow_clone(),
+            Dropout::Libtorch => x.dropout(P, train),
+            Dropout::Elements(layer) => layer.forward_t(x, train),
+        }
+    }
+
+    /// `residual + dropout(x)`.
+    fn add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Tensor {
+        match self {
+            Dropout::Elements(layer) => layer.forward_add(x, residual, train),
+            _ => residual + self.forward(x, train),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -39,20 +64,20 @@ struct Block {
     up: nn::Linear,
     down: nn::Linear,
     norms: [nn::LayerNorm; 2],
-    dropout: Box<dyn ModuleT>,
+    dropout: Dropout,
 }
 
 impl Block {
-    fn new(vs: &nn::Path, dropout: Dropout) -> Result<Self> {
+    fn new(vs: &nn::Path, dropout: Dropout) -> Self {
         let norm = |name: &str| nn::layer_norm(vs / name, vec![WIDTH], Default::default());
-        Ok(Block {
+        Block {
             query_key_value: nn::linear(vs / "qkv", WIDTH, 3 * WIDTH, Default::default()),
             projection: nn::linear(vs / "projection", WIDTH, WIDTH, Default::default()),
             up: nn::linear(vs / "up", WIDTH, 4 * WIDTH, Default::default()),
             down: nn::linear(vs / "down", 4 * WIDTH, WIDTH, Default::default()),
             norms: [norm("norm1"), norm("norm2")],
-            dropout: dropout()?,
-        })
+            dropout,
+        }
     }
 
     fn attention(&self, x: &Tensor, train: bool) -> Tensor {
@@ -61,7 +86,7 @@ impl Block {
         let (query, key, value) = (heads(&qkv[0]), heads(&qkv[1]), heads(&qkv[2]));
         let scale = ((WIDTH / HEADS) as f64).sqrt();
         let weights = (query.matmul(&key.transpose(-2, -1)) / scale).softmax(-1, Kind::Float);
-        let mixed = self.dropout.forward_t(&weights, train).matmul(&value);
+        let mixed = self.dropout.forward(&weights, train).matmul(&value);
         let mixed = mixed.transpose(1, 2).reshape([BATCH, SEQUENCE, WIDTH]);
         self.projection.forward(&mixed)
     }
@@ -69,19 +94,20 @@ impl Block {
 
 impl ModuleT for Block {
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
-        let residual = self.attention(&self.norms[0].forward(x), train);
-        let x = x + self.dropout.forward_t(&residual, train);
-        let residual = self.down.forward(&self.up.forward(&self.norms[1].forward(&x)).relu());
-        &x + self.dropout.forward_t(&residual, train)
+        let attention = self.attention(&self.norms[0].forward(x), train);
+        let x = self.dropout.add(&attention, x, train);
+        let feed_forward = self.down.forward(&self.up.forward(&self.norms[1].forward(&x)).relu());
+        self.dropout.add(&feed_forward, &x, train)
     }
 }
 
-/// One training step with a dropout of this kind.
-fn training_step(dropout: Dropout, device: Device) -> Result<impl Fn()> {
+/// One training step with this dropout.
+fn training_step(dropout: &str, device: Device) -> Result<impl Fn() + use<>> {
+    let dropout = Dropout::new(dropout)?;
     let vs = nn::VarStore::new(device);
     let mut encoder = nn::seq_t();
     for layer in 0..LAYERS {
-        encoder = encoder.add(Block::new(&(vs.root() / layer), dropout)?);
+        encoder = encoder.add(Block::new(&(vs.root() / layer), dropout.clone()));
     }
     let optimizer = RefCell::new(nn::Adam::default().build(&vs, 1e-4)?);
     let x = Tensor::randn([BATCH, SEQUENCE, WIDTH], (Kind::Float, device));
@@ -91,20 +117,36 @@ fn training_step(dropout: Dropout, device: Device) -> Result<impl Fn()> {
     })
 }
 
-pub fn run(device: Device, effort: Effort) -> Result<Table> {
-    let steps = (
-        training_step(none, device)?,
-        training_step(libtorchs, device)?,
-        training_step(ours, device)?,
-    );
-    let times = side_by_side(&[&steps.0, &steps.1, &steps.2], device, effort);
-    let mut table = new_table(&["dropout", "ms", "share of dropout", "vs libtorch"]);
-    for (name, time) in ["none", "Tensor::dropout", "TrueDropout, elements"].iter().zip(&times) {
+/// Three steps: the seconds of the first and of the last, and the peak memory.
+pub fn measure(dropout: &str) -> Result<[f64; 3]> {
+    let step = training_step(dropout, Device::Cpu)?;
+    let times = [(); 3].map(|()| {
+        let start = Instant::now();
+        step();
+        start.elapsed().as_secs_f64()
+    });
+    Ok([times[0], times[2], child::peak_memory()])
+}
+
+pub fn table(device: Device, effort: Effort) -> Result<Table> {
+    let steps = NAMES.map(|name| training_step(name, device));
+    let steps = steps.into_iter().collect::<Result<Vec<_>>>()?;
+    let steps: Vec<&dyn Fn()> = steps.iter().map(|step| step as &dyn Fn()).collect();
+    let times = side_by_side(&steps, device, effort);
+    let mut table = new_table(&["dropout", "ms", "share of dropout", "vs libtorch", "peak, MB"]);
+    for (name, time) in NAMES.iter().zip(&times) {
+        let peak = match device {
+            Device::Cpu => {
+                format!("{:.0}", child::measure(&format!("transformer {name}"), 0)?[2] / 1e6)
+            }
+            _ => "-".to_owned(),
+        };
         table.add_row([
             name.to_string(),
             format!("{:.1}", time / 1e6),
-            format!("{:.0} %", 100.0 * (time - times[0]) / time),
+            format!("{:.1} %", 100.0 * (time - times[0]) / time),
             format!("{:.2}x as fast", times[1] / time),
+            peak,
         ]);
     }
     right_align(&mut table, 1);

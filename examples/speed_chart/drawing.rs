@@ -85,9 +85,14 @@ fn bar((x, y): (f64, f64), length: f64, colour: &str) -> Rectangle {
         .set("class", format!("fill {colour}"))
 }
 
-/// Two digits at least, and no more than a reader wants.
+/// Two digits or more.
 fn digits(number: f64) -> String {
-    if number < 10.0 { format!("{number:.1}") } else { format!("{number:.0}") }
+    let decimals = match number {
+        ..1.0 => 2,
+        ..10.0 => 1,
+        _ => 0,
+    };
+    format!("{number:.decimals$}")
 }
 
 fn thousands(number: u64) -> String {

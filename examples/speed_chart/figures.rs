@@ -6,10 +6,12 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+/// The probability of dropping that is drawn.
+const P: f64 = 0.5;
+
 #[derive(Deserialize)]
 pub struct Figures {
     machine: Machine,
-    p: f64,
     measurements: Vec<Measurement>,
 }
 
@@ -26,6 +28,7 @@ struct Measurement {
     shape: Vec<u64>,
     kind: String,
     pass: String,
+    p: f64,
     contestant: String,
     median_ns: f64,
 }
@@ -86,7 +89,9 @@ impl Figures {
     }
 
     fn single(&self) -> impl Iterator<Item = &Measurement> {
-        self.measurements.iter().filter(|measurement| measurement.kind == "f32")
+        self.measurements
+            .iter()
+            .filter(|measurement| measurement.kind == "f32" && measurement.p == P)
     }
 
     /// What was measured on what.
@@ -97,7 +102,7 @@ impl Figures {
             _ => device,
         };
         let s = if *threads == 1 { "" } else { "s" };
-        let mut caption = format!("f32, p = {}, {device}, {threads} thread{s}", self.p);
+        let mut caption = format!("f32, p = {P}, {device}, {threads} thread{s}");
         if let Some(version) = libtorch {
             caption += &format!(", libtorch {version}");
         }

@@ -91,7 +91,7 @@ impl Pool<'_> {
 
     #[inline(always)]
     fn next(&mut self) -> u32 {
-        if self.used % WORDS == 0 {
+        if self.used.is_multiple_of(WORDS) {
             self.words = self.counter.pool(self.tile, (self.used / WORDS) as u64);
         }
         self.used += 1;

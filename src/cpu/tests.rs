@@ -12,6 +12,7 @@ use super::number::{Number, Word};
 use super::openmp;
 use crate::probability::Probability;
 use crate::rng::counter::Counter;
+use crate::rng::philox;
 
 fn bernoulli(p: f64) -> Bernoulli {
     Bernoulli::new(Counter::of_stream(7, 1, 0, 2), Probability::new(p).unwrap())
@@ -54,6 +55,23 @@ fn all_instructions_write_what_the_portable_ones_write() {
     }
 }
 
+/// Elements and blocks that 31 and 32 bits can no longer count, of a mask that no memory would hold: tile t has
+/// blocks 16 t to 16 t + 15, whose first words are those of its elements 0 to 15, and so on.
+#[test]
+fn elements_far_out_have_numbers_of_their_own() {
+    for boundary in [1u64 << 31, 1 << 32, 1 << 39, 1 << 40, (1 << 47) - TILE as u64] {
+        let tile = boundary / TILE as u64;
+        let words = philox::words(7, 1 << 48 | 2, 16 * tile);
+        let expected: Vec<u32> = (0..300).map(|e| words[e % 64] >> (e / 64) & 1).collect();
+        for instructions in Instructions::available() {
+            let mut out = vec![9; 300];
+            let mask = Mask { keep_value: 1u32 };
+            instructions.write(&bernoulli(0.5), &mask, boundary as usize, &mut out);
+            assert!(out == expected, "element {boundary}, {instructions:?}");
+        }
+    }
+}
+
 /// A product is the mask's multiplication, in every kind and for every input; a sum adds to it.
 #[test]
 fn products_are_the_masks_products() {
@@ -76,13 +94,14 @@ fn products_are_the_masks_products() {
     check_products(&bf16s, 1.5, |x| x.to_bits().into());
 }
 
-fn check_products<T>(x: &[T], keep_value: T::Wide, to_bits: fn(T) -> u64)
+fn check_products<T: Number>(x: &[T], keep_value: T::Wide, to_bits: fn(T) -> u64)
 where
-    T: Number + PartialEq,
+    f64: From<T>,
 {
     // NaN has many patterns of bits: one stands for all.
     let bits = |numbers: &[T]| -> Vec<u64> {
-        numbers.iter().map(|&y| if y == y { to_bits(y) } else { u64::MAX }).collect()
+        let one = |&y: &T| if f64::from(y).is_nan() { u64::MAX } else { to_bits(y) };
+        numbers.iter().map(one).collect()
     };
     let residual: Vec<T> = x.iter().rev().copied().collect();
     for p in PROBABILITIES {

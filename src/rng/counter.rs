@@ -71,6 +71,19 @@ impl Counter {
 
     #[inline(always)]
     fn words(&self, of: u64, tile: u64) -> [u32; WORDS] {
-        philox::words(self.key, self.high, self.low | of | tile * SIDE_BY_SIDE as u64)
+        philox::words(self.key, self.high, self.low | of | (tile * SIDE_BY_SIDE as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that never changes would halve the number of masks that a process can draw.
+    #[test]
+    fn every_bit_of_libtorchs_key_is_drawn() {
+        let keys = (0..100).map(|_| Counter::from_libtorch().unwrap().key);
+        let (ever, always) = keys.fold((0, u64::MAX), |(or, and), key| (or | key, and & key));
+        assert_eq!((ever, always), (u64::MAX, 0), "bits that are ever set, and always");
     }
 }

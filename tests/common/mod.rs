@@ -6,7 +6,16 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{Dropout, TrueDropout};
+use tch_dropout::{Dropout, NoiseShape, TrueDropout};
+
+/// The noise shapes that an input of two or more dimensions has without further words.
+pub const SHAPES: [NoiseShape; 5] = [
+    NoiseShape::Columns,
+    NoiseShape::Elements,
+    NoiseShape::Channels,
+    NoiseShape::Samples,
+    NoiseShape::Batch,
+];
 
 /// Where the tests' tensors are: on the CPU, or where `TCH_DROPOUT_DEVICE` says.
 pub fn device() -> Device {
@@ -61,6 +70,14 @@ pub fn assert_same_bits(a: &Tensor, b: &Tensor) {
     assert!(bits(a) == bits(b), "different bits:\n{a}\n{b}");
 }
 
+/// Asserts that two tensors of the same shape are nowhere further apart than the tolerance.
+#[track_caller]
+pub fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64) {
+    assert_eq!(actual.size(), expected.size());
+    let difference = (actual - expected).abs().max().double_value(&[]);
+    assert!(difference <= tolerance, "{difference} apart:\n{actual}\n{expected}");
+}
+
 /// Asserts the same bits; on a GPU, whose fused dropout rounds its scale another way, values within
 /// two units in the last place.
 #[track_caller]
@@ -81,6 +98,12 @@ pub fn same_product(a: &Tensor, b: &Tensor) -> Tensor {
         _ => 2f64.powi(-23),
     };
     a.isclose(b, 2.0 * unit, 0.0, true)
+}
+
+/// The gradient of `x`, whose graph stays for a second derivative. (`tch` crashes where nothing is recorded.)
+pub fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
+    assert!(y.requires_grad(), "no gradient is recorded");
+    Tensor::run_backward(&[y], &[x], true, true).remove(0)
 }
 
 /// How many elements are not 0.

@@ -23,7 +23,7 @@ pub type Findings = Vec<String>;
 /// Forwards of each subject: 2²³ draws in all.
 const FORWARDS: i64 = 8;
 
-/// Entries that the generator makes side by side.
+/// Elements that the generator makes side by side.
 const TILE: i64 = 128;
 
 /// What a layer claims of its output for an input of ones.

@@ -83,7 +83,7 @@ fn off_by_one_at_the_edge_of_a_tile() {
 }
 
 #[test]
-fn an_entry_of_each_tile_that_is_never_dropped() {
+fn an_element_of_each_tile_that_is_never_dropped() {
     let first_is_kept = |x: &Tensor| {
         let mask = unscaled_elements(0.5).draw_mask(x, true).unwrap();
         let _ = mask.reshape([-1, 128]).select(1, 0).fill_(1.0);

@@ -1,8 +1,9 @@
 //! The command line.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -140,12 +141,11 @@ impl Args {
     }
 
     fn check_outputs(&self) -> Result<()> {
-        let files: Vec<_> = self.outputs().map(|file| (file, output::destination(file))).collect();
-        for (i, (file, destination)) in files.iter().enumerate() {
-            let same = files[..i].iter().find(|(_, other)| other == destination);
-            if let Some((other, _)) = same {
-                let (file, other) = (file.display(), other.display());
-                anyhow::bail!("two outputs would go to one file, got {other} and {file}");
+        let mut taken = HashMap::new();
+        for file in self.outputs() {
+            if let Some(other) = taken.insert(output::destination(file), file) {
+                let (other, file) = (other.display(), file.display());
+                bail!("two outputs would go to one file, got {other} and {file}");
             }
         }
         Ok(())

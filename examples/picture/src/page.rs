@@ -46,7 +46,8 @@ impl Page {
 /// A line of text whose baseline begins at a point; the classes `middle` and `end` have it centred or end
 /// there.
 pub fn text(words: impl Into<String>, (x, y): (f64, f64), class: &str) -> Text {
-    Text::new(words.into()).set("x", tenth(x)).set("y", tenth(y)).set("class", class)
+    let text = Text::new(words.into()).set("x", tenth(x)).set("y", tenth(y));
+    if class.is_empty() { text } else { text.set("class", class) }
 }
 
 /// A tenth of a pixel is as fine as anybody sees.

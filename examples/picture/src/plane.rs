@@ -24,16 +24,28 @@ impl Scale {
         start + (value - first) / (last - first) * (end - start)
     }
 
-    /// As many multiples of 1, 2 or 5 times a power of ten as fit, but at most `most`.
+    /// Where the first and the last value are.
+    pub fn pixels(&self) -> (f64, f64) {
+        self.pixels
+    }
+
+    /// Multiples of 1, 2 or 5 times a power of ten: as many as there are, but at most `most`.
     pub fn ticks(&self, most: usize) -> Vec<f64> {
         let (first, last) = (self.values.start(), self.values.end());
-        let decade = 10f64.powf(((last - first) / most as f64).log10().floor());
-        let steps = [1.0, 2.0, 5.0, 10.0, 20.0].map(|factor| factor * decade);
-        let multiples = |step: f64| (first / step).ceil() as i64..=(last / step).floor() as i64;
-        let step = steps.into_iter().find(|&step| multiples(step).count() <= most);
-        // A quotient of whole numbers is the nearest to what a label says; a product is not.
-        let step = step.unwrap_or(last - first);
-        multiples(step).map(|k| k as f64 * step).collect()
+        let decade = ((last - first) / most as f64).log10().floor() as i32;
+        let steps = (decade..).flat_map(|exponent| [(1, exponent), (2, exponent), (5, exponent)]);
+        // 3 / 10 is the number nearest to 0.3, which 3 * 0.1 is not.
+        let times = |k: i64, (digit, exponent): (i64, i32)| match exponent {
+            0.. => (k * digit) as f64 * 10f64.powi(exponent),
+            _ => (k * digit) as f64 / 10f64.powi(-exponent),
+        };
+        let multiples = |step: (i64, i32)| {
+            let size = times(1, step);
+            (first / size).ceil() as i64..=(last / size).floor() as i64
+        };
+        let count = |range: RangeInclusive<i64>| range.end() - range.start() + 1;
+        let step = steps.into_iter().find(|&step| count(multiples(step)) <= most as i64);
+        step.map_or(Vec::new(), |step| multiples(step).map(|k| times(k, step)).collect())
     }
 
     fn holds(&self, value: f64) -> bool {
@@ -134,6 +146,30 @@ mod tests {
     #[test]
     fn ticks_are_round_and_within_the_scale() {
         let ticks = |range, most| Scale::new(range, (0.0, 100.0)).ticks(most);
-        assert_eq!(ticks(0.0..=1.0, 5), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0][..0]);
+        assert_eq!(ticks(0.0..=1.0, 6), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+        assert_eq!(ticks(0.0..=1.0, 5), [0.0, 0.5, 1.0]);
+        assert_eq!(ticks(0.9131..=0.9256, 6), [0.914, 0.916, 0.918, 0.92, 0.922, 0.924]);
+        assert_eq!(ticks(-3.7..=0.2, 8), [-3.5, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0]);
+        assert_eq!(ticks(1.0..=30.0, 6), [5.0, 10.0, 15.0, 20.0, 25.0, 30.0]);
+        assert_eq!(ticks(0.0..=1e30, 2).len(), 2);
+    }
+
+    #[test]
+    fn a_line_is_interrupted_where_it_leaves_the_plane() {
+        let scale = || Scale::new(0.0..=10.0, (0.0, 100.0));
+        let plane = Plane { x: scale(), y: scale() };
+        let points = [(0.0, 1.0), (1.0, 2.0), (2.0, 11.0), (3.0, f64::NAN), (4.0, 5.0)];
+        assert_eq!(&*plane.line(points).get_attributes()["d"], "M0 10L10 20M40 50");
+    }
+
+    #[test]
+    fn heights_move_apart_by_no_more_than_they_must() {
+        assert_eq!(apart(&[10.0, 50.0], 20.0), [10.0, 50.0]);
+        assert_eq!(apart(&[50.0, 50.0], 20.0), [40.0, 60.0]);
+        assert_eq!(
+            apart(&[50.0, 45.0, 71.0], 20.0),
+            [55.333333333333336, 35.333333333333336, 75.33333333333334]
+        );
+        assert!(apart(&[], 20.0).is_empty());
     }
 }

@@ -1,172 +1,121 @@
 //! The picture: the digit's turns, its probabilities beneath them, and the uncertainty in nats.
 
 use anyhow::Result;
-use plotters::coord::Shift;
-use plotters::coord::types::RangedCoordf64;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use picture::page::{Page, tenth, text};
+use picture::plane::{Plane, Scale};
+use picture::style::SERIES;
+use svg::node::element::{Group, Path, Text};
 use tch::Tensor;
 
 use crate::curves::{Class, Curves};
 use crate::digit;
 
-const SIZE: (u32, u32) = (880, 580);
-/// The axes' ends, in pixels. The digits stand above their angles.
-const LEFT: i32 = 50;
-const RIGHT: i32 = 842;
-const TITLE: i32 = 20;
-const DIGITS: i32 = 44;
+// In pixels.
+const HEIGHT: f64 = 610.0;
+/// Where the first and the last angle are, and the digits' middles above them.
+const ACROSS: (f64, f64) = (56.0, 792.0);
+const DIGITS: f64 = 42.0;
 const PIXEL: f64 = 2.0;
-/// Top and bottom of each chart.
-const PROBABILITIES: (i32, i32) = (138, 388);
-const NATS: (i32, i32) = (446, 546);
+/// Bottom and top of each chart.
+const PROBABILITY: (f64, f64) = (346.0, 136.0);
+const ENTROPY: (f64, f64) = (448.0, 392.0);
+const INFORMATION: (f64, f64) = (570.0, 494.0);
 /// Angles from one digit that is shown to the next.
 const EVERY: usize = 3;
-
-const INK: RGBColor = RGBColor(40, 40, 40);
-const GREY: RGBColor = RGBColor(165, 165, 165);
-/// Okabe and Ito's, which the colour-blind tell apart, but for those that are pale on white.
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(150, 105, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(110, 60, 150),
-];
-
-type Picture<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+/// Classes that have a colour and a name.
+const NAMED: usize = 4;
 
 /// The SVG. `turned` has an image `[784]` for each angle.
 pub fn draw(curves: &Curves, turned: &Tensor, digit: i64) -> Result<String> {
-    let mut svg = String::new();
-    {
-        let picture = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        picture.fill(&WHITE)?; // Legible on a dark page too.
-        let title = format!("A {digit} is turned, and the network becomes unsure");
-        write(&picture, &title, 22, (LEFT, TITLE), HPos::Left)?;
-        let what = format!("mean of {} passes ± standard deviation", curves.passes);
-        write(&picture, &what, 16, (RIGHT, TITLE), HPos::Right)?;
-        draw_probabilities(&picture, curves)?;
-        draw_nats(&picture, curves)?;
-        picture.present()?;
+    let title = format!("A {digit} is turned, and the network becomes unsure");
+    let description = "The digit at each angle; the mean probabilities of its classes over passes with \
+                       dropout; the entropy of their mean, and the mutual information.";
+    let mut page = Page::new(&title, description, HEIGHT);
+    page.add(text(title, (14.0, 26.0), "title"));
+    for digit in digits(curves, turned)? {
+        page.add(digit);
     }
-    // Plotters would write an element per pixel.
-    let end = svg.rfind("</svg>").unwrap_or(svg.len());
-    svg.insert_str(end, &digits(curves, turned)?);
-    Ok(svg)
+    page.add(probabilities(curves));
+    page.add(nats(ENTROPY, curves, &curves.entropy, "entropy, in nats: how unsure it is", "ink"));
+    let disagreement = "mutual information, in nats: how much of that is the passes' disagreement";
+    page.add(nats(INFORMATION, curves, &curves.information, disagreement, "pink"));
+    let angles: Vec<f64> = curves.angles.iter().copied().step_by(EVERY).collect();
+    page.add(plane(curves, INFORMATION, 1.0).labels(&angles, |angle| format!("{angle}°")));
+    Ok(page.finish())
 }
 
-fn digits(curves: &Curves, turned: &Tensor) -> Result<String> {
+fn digits(curves: &Curves, turned: &Tensor) -> Result<Vec<Group>> {
+    let across = plane(curves, PROBABILITY, 1.0).x;
     let half = PIXEL * digit::SIDE as f64 / 2.0;
-    let angle = f64::from(RIGHT - LEFT) / (curves.angles.len() - 1) as f64;
-    (0..curves.angles.len())
-        .step_by(EVERY)
-        .map(|i| {
-            let x = f64::from(LEFT) + i as f64 * angle - half;
-            digit::svg(&turned.get(i as i64), x.round(), f64::from(DIGITS), PIXEL)
+    let shown = curves.angles.iter().enumerate().step_by(EVERY);
+    shown
+        .map(|(i, &angle)| {
+            let left = tenth(across.at(angle) - half);
+            digit::draw(&turned.get(i as i64), (left, DIGITS), PIXEL)
         })
         .collect()
 }
 
-fn draw_probabilities(picture: &Picture, curves: &Curves) -> Result<()> {
-    let mut chart = axes(picture, curves, PROBABILITIES, 1.0)?;
-    let notable: Vec<_> = curves.notable().into_iter().zip(COLOURS).collect();
-    for class in 0..curves.classes.len() {
-        if !notable.iter().any(|(other, _)| *other == class) {
-            line(&mut chart, &curves.classes[class].mean, GREY)?;
-        }
-    }
-    for &(class, colour) in &notable {
-        band(&mut chart, &curves.classes[class], colour)?;
-    }
-    let legend_y = PROBABILITIES.0 - 18;
-    write(picture, "probability of class", 16, (LEFT, legend_y), HPos::Left)?;
-    let mut x = LEFT + 150;
-    for &(class, colour) in &notable {
-        line(&mut chart, &curves.classes[class].mean, colour)?;
-        x = legend(picture, &class.to_string(), colour, x, legend_y)? + 20;
-    }
-    legend(picture, "others", GREY, x, legend_y)?;
-    Ok(())
+fn probabilities(curves: &Curves) -> Group {
+    let plane = plane(curves, PROBABILITY, 1.0);
+    let title = format!(
+        "probability of each class, mean ± standard deviation of {} passes; thin lines: other classes",
+        curves.passes
+    );
+    let chart = frame(&plane, &title).add(plane.levels(&[0.0, 0.5, 1.0], |p| format!("{p:.1}")));
+    let order = curves.by_peak();
+    let (named, others) = order.split_at(NAMED.min(order.len()));
+    let chart = others.iter().fold(chart, |chart, &class| {
+        chart.add(line(&plane, curves, &curves.classes[class].mean).set("class", "thin soft"))
+    });
+    named.iter().zip(&SERIES[1..]).fold(chart, |chart, (&class, &colour)| {
+        let values = &curves.classes[class];
+        chart.add(
+            Group::new()
+                .set("class", colour)
+                .add(band(&plane, curves, values))
+                .add(line(&plane, curves, &values.mean))
+                .add(name(&plane, curves, class)),
+        )
+    })
 }
 
-fn draw_nats(picture: &Picture, curves: &Curves) -> Result<()> {
-    let highest = (curves.classes.len() as f64).ln();
-    let mut chart = axes(picture, curves, NATS, highest)?;
-    line(&mut chart, &curves.entropy, INK)?;
-    line(&mut chart, &curves.information, COLOURS[1])?;
-    let y = NATS.0 - 18;
-    let x = legend(picture, "entropy in nats: all the uncertainty", INK, LEFT, y)? + 70;
-    legend(picture, "mutual information: the model's share of it", COLOURS[1], x + 60, y)?;
-    Ok(())
+/// The class, where it is most probable: above its line, or below where there is no room.
+fn name(plane: &Plane, curves: &Curves, class: usize) -> Text {
+    let peak = curves.peak(class);
+    let x = plane.x.at(curves.angles[peak]).clamp(ACROSS.0 + 12.0, ACROSS.1 - 12.0);
+    let y = plane.y.at(curves.classes[class].mean[peak]);
+    let y = if y - 24.0 < PROBABILITY.1 { y + 24.0 } else { y - 9.0 };
+    text(class.to_string(), (x, y), "title middle")
 }
 
-/// A chart between two heights of the picture. Its x axis counts the digits that are shown, as plotters
-/// would not put its numbers beneath them otherwise.
-fn axes<'a, 'b>(
-    picture: &'a Picture<'b>,
-    curves: &Curves,
-    (top, bottom): (i32, i32),
-    highest: f64,
-) -> Result<Chart<'a, 'b>> {
-    const BELOW: i32 = 24;
-    let area = picture.clone().shrink((0, top), (RIGHT as u32, (bottom + BELOW - top) as u32));
-    let shown = (curves.angles.len() - 1) / EVERY;
-    let end = curves.angles[shown * EVERY];
-    let mut chart = ChartBuilder::on(&area)
-        .set_label_area_size(LabelAreaPosition::Left, LEFT)
-        .set_label_area_size(LabelAreaPosition::Bottom, BELOW)
-        .build_cartesian_2d(0.0..shown as f64, 0.0..highest)?;
-    chart
-        .configure_mesh()
-        .x_labels(shown + 1)
-        .y_labels(5)
-        .max_light_lines(0)
-        .bold_line_style(GREY.mix(0.4))
-        .axis_style(INK)
-        .label_style(TextStyle::from(("sans-serif", 16)).color(&INK))
-        .x_label_formatter(&|place| format!("{:.0}°", place * end / shown as f64))
-        .y_label_formatter(&|y| format!("{y:.1}"))
-        .draw()?;
-    Ok(chart)
+/// What a measure of uncertainty comes to at each angle, on an axis of its own.
+fn nats(place: (f64, f64), curves: &Curves, values: &[f64], title: &str, colour: &str) -> Group {
+    // In halves, so that a network that is trained a little otherwise has the same axis.
+    let most = (values.iter().copied().fold(0.1, f64::max) * 2.0).ceil() / 2.0;
+    let plane = plane(curves, place, most);
+    frame(&plane, title)
+        .add(plane.levels(&plane.y.ticks(4), |nats| format!("{nats:.1}")))
+        .add(Group::new().set("class", colour).add(line(&plane, curves, values)))
 }
 
-fn line(chart: &mut Chart, values: &[f64], colour: RGBColor) -> Result<()> {
-    let points = values.iter().enumerate().map(|(i, &value)| (x_of(i), value));
-    chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
-    Ok(())
+fn plane(curves: &Curves, (bottom, top): (f64, f64), most: f64) -> Plane {
+    let (first, last) = (curves.angles[0], curves.angles[curves.angles.len() - 1]);
+    Plane { x: Scale::new(first..=last, ACROSS), y: Scale::new(0.0..=most, (bottom, top)) }
 }
 
-/// A standard deviation to each side, as far as probabilities go.
-fn band(chart: &mut Chart, class: &Class, colour: RGBColor) -> Result<()> {
-    let edge = |sign: f64| {
-        let at = move |i: usize| (class.mean[i] + sign * class.deviation[i]).clamp(0.0, 1.0);
-        (0..class.mean.len()).map(move |i| (x_of(i), at(i)))
-    };
-    let outline: Vec<_> = edge(1.0).chain(edge(-1.0).rev()).collect();
-    chart.draw_series([Polygon::new(outline, colour.mix(0.18))])?;
-    Ok(())
+/// What a chart shows, above it.
+fn frame(plane: &Plane, title: &str) -> Group {
+    Group::new().add(text(title, (plane.x.pixels().0 - 42.0, plane.y.pixels().1 - 14.0), ""))
 }
 
-/// Where the i-th angle is on the x axis.
-fn x_of(i: usize) -> f64 {
-    i as f64 / EVERY as f64
+fn line(plane: &Plane, curves: &Curves, values: &[f64]) -> Path {
+    plane.line(curves.angles.iter().copied().zip(values.iter().copied()))
 }
 
-/// A stroke and a name; returns where the name ends, roughly.
-fn legend(picture: &Picture, name: &str, colour: RGBColor, x: i32, y: i32) -> Result<i32> {
-    picture.draw(&PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(3)))?;
-    write(picture, name, 16, (x + 26, y), HPos::Left)?;
-    Ok(x + 26 + 7 * name.len() as i32)
-}
-
-/// Writes a line that begins or ends at a point, centred upon its height.
-fn write(picture: &Picture, text: &str, size: u32, at: (i32, i32), side: HPos) -> Result<()> {
-    let anchor = Pos::new(side, VPos::Center);
-    let style = TextStyle::from(("sans-serif", size)).color(&INK).pos(anchor);
-    picture.draw(&Text::new(text.to_owned(), at, style))?;
-    Ok(())
+/// A standard deviation to each side.
+fn band(plane: &Plane, curves: &Curves, class: &Class) -> Path {
+    let range = |(mean, deviation): (&f64, &f64)| mean - deviation..=mean + deviation;
+    let ranges = class.mean.iter().zip(&class.deviation).map(range);
+    plane.band(&curves.angles.iter().copied().zip(ranges).collect::<Vec<_>>())
 }

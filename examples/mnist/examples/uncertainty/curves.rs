@@ -4,9 +4,6 @@ use anyhow::Result;
 use tch::Tensor;
 use tch_dropout::Prediction;
 
-/// A class that never gets this probable is one of the others.
-const NOTABLE: f64 = 0.2;
-
 pub struct Curves {
     pub angles: Vec<f64>,
     /// By class.
@@ -38,13 +35,18 @@ impl Curves {
         })
     }
 
-    /// Classes worth a colour, the one with the highest peak first.
-    pub fn notable(&self) -> Vec<usize> {
-        let peak = |&class: &usize| self.classes[class].mean.iter().copied().fold(0.0, f64::max);
-        let mut notable: Vec<_> =
-            (0..self.classes.len()).filter(|class| peak(class) >= NOTABLE).collect();
-        notable.sort_by(|a, b| peak(b).total_cmp(&peak(a)));
-        notable
+    /// The classes, the one with the highest peak first.
+    pub fn by_peak(&self) -> Vec<usize> {
+        let height = |class: usize| self.classes[class].mean[self.peak(class)];
+        let mut order: Vec<_> = (0..self.classes.len()).collect();
+        order.sort_by(|&a, &b| height(b).total_cmp(&height(a)));
+        order
+    }
+
+    /// The place where a class is most probable.
+    pub fn peak(&self, class: usize) -> usize {
+        let mean = &self.classes[class].mean;
+        (0..mean.len()).max_by(|&a, &b| mean[a].total_cmp(&mean[b])).unwrap_or(0)
     }
 
     /// How it looks at the start, where it is least sure, and at the end.

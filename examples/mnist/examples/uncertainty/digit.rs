@@ -1,11 +1,14 @@
 //! One digit: found, turned, and drawn.
 
 use anyhow::{Context, Result};
+use svg::node::element::{Group, Path};
 use tch::{Kind, Tensor};
 
 use mnist_experiment::data::Split;
 
 pub const SIDE: i64 = 28;
+/// Of ink.
+const SHADES: i32 = 8;
 
 /// The first image `[784]` of a class.
 pub fn find(split: &Split, class: i64) -> Result<Tensor> {
@@ -33,28 +36,28 @@ pub fn turn(image: &Tensor, angles: &[f64]) -> Tensor {
     images.grid_sampler(&grid, bilinear, zeros, false).reshape([count, SIDE * SIDE])
 }
 
-/// SVG of an image `[784]` in a black square whose corner is at `x`, `y`: a path per shade of grey, with
-/// a stroke of it for each run of pixels. An element per pixel would take twenty times the bytes.
-pub fn svg(image: &Tensor, x: f64, y: f64, pixel: f64) -> Result<String> {
-    const SHADES: f32 = 8.0;
+/// An image `[784]` whose corner is at `x`, `y`, in the page's ink: a path per shade, with a stroke of it for
+/// each run of pixels. An element per pixel would take twenty times the bytes.
+pub fn draw(image: &Tensor, (x, y): (f64, f64), pixel: f64) -> Result<Group> {
     let shades: Vec<i32> = Vec::<f32>::try_from(image)?
         .iter()
-        .map(|ink| (ink.clamp(0.0, 1.0) * SHADES).round() as i32)
+        .map(|ink| (ink.clamp(0.0, 1.0) * SHADES as f32).round() as i32)
         .collect();
     // A stroke goes through the middle of its row.
     let middle = y + pixel / 2.0;
-    let mut svg = format!(
-        "<g transform=\"translate({x} {middle}) scale({pixel})\" shape-rendering=\"crispEdges\">\
-         <path d=\"M0-.5h{SIDE}v{SIDE}h-{SIDE}z\"/>"
-    );
-    for shade in 1..=SHADES as i32 {
+    let mut group = Group::new()
+        .set("transform", format!("translate({x} {middle}) scale({pixel})"))
+        .set("shape-rendering", "crispEdges");
+    for shade in 1..=SHADES {
         let runs = runs(&shades, shade);
         if !runs.is_empty() {
-            let grey = (shade as f32 / SHADES * 255.0) as u8;
-            svg += &format!("<path stroke=\"#{grey:02x}{grey:02x}{grey:02x}\" d=\"{runs}\"/>");
+            let opacity = f64::from(shade) / f64::from(SHADES);
+            let path =
+                Path::new().set("d", runs).set("class", "thin").set("stroke-opacity", opacity);
+            group = group.add(path);
         }
     }
-    Ok(svg + "</g>\n")
+    Ok(group)
 }
 
 /// The rows' runs of a shade, as a path.

@@ -1,4 +1,4 @@
-//! The article's model with a ReLU behind each hidden layer, trained as in the `mnist` example.
+//! The article's model with a ReLU and dropout behind each hidden layer, trained as in the `mnist` example.
 
 use std::time::Instant;
 
@@ -34,6 +34,7 @@ fn new(vs: &nn::Path) -> Result<nn::SequentialT> {
     Ok(nn::seq_t()
         .add(nn::linear(vs / "first", 28 * 28, HIDDEN, Default::default()))
         .add_fn(|x| x.relu())
+        .add(TrueDropout::elements(P)?)
         .add(nn::linear(vs / "second", HIDDEN, HIDDEN, Default::default()))
         .add_fn(|x| x.relu())
         .add(TrueDropout::elements(P)?)

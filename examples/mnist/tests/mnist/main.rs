@@ -1,6 +1,7 @@
 //! The experiment and its two programs, one file per promise.
 
 mod arguments;
+mod checkpoints;
 mod curves;
 mod data;
 mod download;

@@ -20,8 +20,9 @@ fn a_turned_digit_is_drawn_and_told() {
     let svg = fs::read_to_string(directory.path().join("seven.svg")).unwrap();
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
     assert!(svg.len() < 60_000, "{} bytes", svg.len());
-    assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count());
-    assert_eq!(svg.matches("<g ").count(), 13, "a digit every 15 degrees");
+    assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count());
+    assert_eq!(svg.matches("scale(").count(), 13, "a digit every 15 degrees");
+    assert_eq!(svg.matches("title middle").count(), 4, "four classes have a name");
     let text = stdout(&output);
     assert!(text.starts_with("A 7 is turned, 20 passes at each angle.\nUpright: 7 "), "{text}");
     for words in ["Least sure: ", "Upside down: ", "Its answer changes: ", "wrote seven.svg"] {

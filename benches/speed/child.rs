@@ -1,0 +1,67 @@
+//! Work in processes of its own: where memory is measured, and where a core is kept busy.
+
+use std::env;
+use std::fs;
+use std::process::{Child, Command};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{chain, transformer};
+
+const SPIN: &str = "spin";
+
+/// What the process of [`measure`] does.
+pub fn run(work: &str, size: i64) -> Result<()> {
+    if work == SPIN {
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+    let figures = match work.split_once(' ') {
+        Some(("chain", dropout)) => chain::measure(dropout, size)?,
+        Some(("transformer", dropout)) => transformer::measure(dropout)?,
+        _ => bail!("unknown work '{work}'"),
+    };
+    println!("{}", figures.map(|figure| figure.to_string()).join(" "));
+    Ok(())
+}
+
+/// Two times in seconds, and the most bytes that were resident, from a new process.
+pub fn measure(work: &str, size: i64) -> Result<[f64; 3]> {
+    let output = this_program()?.args(["--child", work, "--size", &size.to_string()]).output()?;
+    ensure!(output.status.success(), "{work}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    let figures: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    figures.try_into().ok().with_context(|| format!("{work} printed '{text}'"))
+}
+
+/// This process's peak of resident memory so far; NaN where the system doesn't tell.
+pub fn peak_memory() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<f64>().ok());
+    kib.map_or(f64::NAN, |kib| kib * 1024.0)
+}
+
+/// Processes that keep a core busy while this lives.
+pub struct Busy(Vec<Child>);
+
+impl Busy {
+    pub fn new(processes: u32) -> Result<Busy> {
+        let spin = |_| Ok(this_program()?.args(["--child", SPIN]).spawn()?);
+        (0..processes).map(spin).collect::<Result<_>>().map(Busy)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn this_program() -> Result<Command> {
+    Ok(Command::new(env::current_exe()?))
+}

@@ -1,0 +1,74 @@
+#!/bin/sh
+# Draws the pictures of docs/images again, and says by how much they differ from those that are there:
+#
+#     sh scripts/pictures.sh [NAME ...]           # fails if one differs by too much
+#     sh scripts/pictures.sh --update [NAME ...]  # puts them there
+#
+# masks and speed must be the same to the byte; they are drawn if no name is given, and so is uncertainty
+# where MNIST is (in MNIST_DIR, or in the example's own directory). Trainings round otherwise on another
+# processor: uncertainty must have the same words and lines, with numbers that differ by 2 on average at
+# most (another seed, and libtorch's code for older processors, gave 1); of mnist, which takes minutes, the
+# difference is said, and that is all.
+set -eu
+cd "$(dirname "$0")/.."
+data=${MNIST_DIR:-data/mnist}
+export OMP_NUM_THREADS=1 # as another number of threads rounds otherwise, too
+
+run() {
+    cargo run --quiet --release --example "$@"
+}
+
+draw() {
+    case $1 in
+    masks) run masks -- --out "$2" ;;
+    speed) run speed_chart -- docs/images/speed.json --out "$2" ;;
+    uncertainty) run uncertainty -- --data-dir "$data" --out "$2" ;;
+    mnist)
+        run mnist -- --data-dir "$data" --model mlp --train-limit 2000 --epochs 30 --runs 10 \
+            --layers none,elements,libtorch --plot "$2"
+        ;;
+    *)
+        echo "pictures.sh: expected masks, speed, uncertainty or mnist, got '$1'" >&2
+        exit 2
+        ;;
+    esac
+}
+
+# What differs by more than it may is a failure.
+compare() {
+    case $1 in
+    uncertainty) run compare_pictures -- --within 2 "docs/images/$1.svg" "$2" ;;
+    mnist) run compare_pictures -- "docs/images/$1.svg" "$2" || true ;;
+    *) run compare_pictures -- "docs/images/$1.svg" "$2" ;;
+    esac
+}
+
+update=
+if [ "${1:-}" = --update ]; then
+    update=1
+    shift
+fi
+if [ $# -eq 0 ]; then
+    set -- masks speed
+    if [ -e "$data/train-images-idx3-ubyte.gz" ]; then
+        set -- "$@" uncertainty
+    else
+        echo "uncertainty is left out: no MNIST in $data; MNIST_DIR may name another place"
+    fi
+fi
+
+folder=$(mktemp -d)
+trap 'rm -r "$folder"' EXIT
+failed=
+for name in "$@"; do
+    draw "$name" "$folder/$name.svg" >"$folder/output"
+    if [ -n "$update" ]; then
+        cp "$folder/$name.svg" "docs/images/$name.svg"
+    else
+        compare "$name" "$folder/$name.svg" || failed="$failed $name"
+    fi
+done
+if [ -n "$failed" ]; then
+    echo "pictures.sh: not as committed:$failed; sh scripts/pictures.sh --update$failed draws them" >&2
+    exit 1
+fi

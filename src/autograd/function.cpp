@@ -1,0 +1,104 @@
+// A backward that is a Rust closure, over libtorch's public torch::autograd::Function.
+//
+// mod.rs says what it is for, and declares what is extern "C" here.
+
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/jit/frontend/tracer.h>
+
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Hands an error's text to the other language, which alone knows what `to` is.
+using Tell = void (*)(void *to, const char *text, size_t length);
+
+// A box of Rust's, and how to use it. `call` returns null where it has told an error.
+struct Closure {
+  void *data;
+  Tensor *(*call)(const void *data, const Tensor *gradient, size_t input, Tell tell, void *to);
+  void (*drop)(void *data);
+};
+
+using Data = std::unique_ptr<void, decltype(Closure::drop)>;
+
+// The closure as something that a node of the graph can hold, and drops.
+class Backward final : public torch::CustomClassHolder {
+public:
+  Backward(Data data, decltype(Closure::call) call, size_t inputs)
+      : inputs(inputs), data(std::move(data)), call(call) {}
+
+  Tensor operator()(const Tensor &gradient, size_t input) const {
+    std::string error;
+    Tell tell = [](void *to, const char *text, size_t length) noexcept {
+      static_cast<std::string *>(to)->assign(text, length);
+    };
+    std::unique_ptr<Tensor> result(call(data.get(), &gradient, input, tell, &error));
+    if (!result)
+      throw std::runtime_error(error);
+    return std::move(*result);
+  }
+
+  const size_t inputs;
+
+private:
+  Data data;
+  decltype(Closure::call) call;
+};
+
+struct Function : torch::autograd::Function<Function> {
+  // `y` comes as a pointer, since a tensor would count as one more input.
+  static Tensor forward(AutogradContext *context, at::TensorList, const Tensor *y,
+                        c10::intrusive_ptr<Backward> backward) {
+    context->set_materialize_grads(false);
+    context->saved_data["backward"] = c10::IValue::make_capsule(std::move(backward));
+    // libtorch would overwrite the history that a tensor has, for everyone who holds it.
+    return y->requires_grad() ? y->detach() : *y;
+  }
+
+  static variable_list backward(AutogradContext *context, variable_list gradients) {
+    auto backward =
+        c10::static_intrusive_pointer_cast<Backward>(context->saved_data["backward"].toCapsule());
+    // One for each argument of forward: the last two have none.
+    variable_list results(backward->inputs + 2);
+    if (gradients[0].defined())
+      for (size_t input = 0; input < backward->inputs; ++input)
+        if (context->needs_input_grad(input))
+          results[input] = (*backward)(gradients[0], input);
+    return results;
+  }
+};
+
+} // namespace
+
+// Null where it has told an error. The closure is dropped in any case, sooner or later.
+extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t count,
+                                             const Tensor *y, Closure closure, Tell tell,
+                                             void *to) {
+  Data data(closure.data, closure.drop);
+  try {
+    variable_list variables;
+    for (size_t input = 0; input < count; ++input)
+      variables.push_back(*inputs[input]);
+    if (!at::GradMode::is_enabled() || !torch::autograd::any_variable_requires_grad(variables))
+      return new Tensor(*y);
+    auto backward = c10::make_intrusive<Backward>(std::move(data), closure.call, count);
+    return new Tensor(Function::apply(at::TensorList(variables), y, std::move(backward)));
+  } catch (const std::exception &error) {
+    tell(to, error.what(), std::strlen(error.what()));
+  } catch (...) {
+    const char *text = "an exception of C++ without a text";
+    tell(to, text, std::strlen(text));
+  }
+  return nullptr;
+}
+
+// For src/trace.rs.
+extern "C" bool tch_dropout_is_tracing() { return torch::jit::tracer::isTracing(); }

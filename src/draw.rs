@@ -1,0 +1,167 @@
+//! One forward's draw, and the one way from `x` to its mask or its product.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::cpu::{ImplicitMask, Layout};
+use crate::error::{Error, Result};
+use crate::kind::real_kind;
+use crate::noise_shape::NoiseShape;
+use crate::probability::Probability;
+use crate::product::product;
+use crate::rng::counter::Counter;
+use crate::rng::stream::Stream;
+use crate::trace;
+
+/// One forward's draw, with everything known but the random numbers.
+pub(crate) struct Draw<'a> {
+    /// 0 in evaluation.
+    pub(crate) p: Probability,
+    pub(crate) shape: &'a NoiseShape,
+    pub(crate) rescale: bool,
+    pub(crate) stream: Option<&'a Stream>,
+    /// The mask's size, before `repeats`.
+    pub(crate) size: Vec<i64>,
+    /// The mask's kind.
+    pub(crate) kind: Kind,
+    /// In how many rows folded passes repeat each row of the mask.
+    pub(crate) repeats: i64,
+}
+
+/// A mask, where its numbers come from.
+enum Source {
+    /// Philox on the CPU; not stored yet.
+    Counter(ImplicitMask),
+    /// libtorch's generator, on the input's device or in a trace.
+    Libtorch(Tensor),
+}
+
+impl Draw<'_> {
+    /// `x` times the mask; plus `residual`, if there is one.
+    pub(crate) fn multiply(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let y = if self.p.is_zero() {
+            self.identity(x)?
+        } else if self.is_fused(x) {
+            x.f_dropout(self.p.get(), true)?
+        } else {
+            match self.source(x)? {
+                Source::Counter(mask)
+                    if self.repeats == 1
+                        && mask.size() == x.size()
+                        && x.device() == Device::Cpu =>
+                {
+                    return product(&mask, x, residual);
+                }
+                Source::Counter(mask) => {
+                    x.f_mul(&self.repeated(mask.stored()?.f_to_device(x.device())?)?)?
+                }
+                Source::Libtorch(mask) => x.f_mul(&self.repeated(mask)?)?,
+            }
+        };
+        match residual {
+            Some(residual) => Ok(residual.f_add(&y)?),
+            None => Ok(y),
+        }
+    }
+
+    /// The mask, on `x`'s device.
+    pub(crate) fn mask(&self, x: &Tensor) -> Result<Tensor> {
+        if self.p.is_zero() {
+            return self.ones(x);
+        }
+        if self.is_fused(x) {
+            return Ok(x.f_ones_like()?.f_dropout(self.p.get(), true)?);
+        }
+        self.repeated(match self.source(x)? {
+            Source::Counter(mask) => mask.stored()?.f_to_device(x.device())?,
+            Source::Libtorch(mask) => mask,
+        })
+    }
+
+    /// Folded passes repeat each row of the mask that their rows share.
+    fn repeated(&self, mask: Tensor) -> Result<Tensor> {
+        match self.repeats {
+            1 => Ok(mask),
+            repeats => Ok(mask.f_repeat_interleave_self_int(repeats, 0, None)?),
+        }
+    }
+
+    /// The mask of a draw that drops nothing.
+    fn ones(&self, x: &Tensor) -> Result<Tensor> {
+        if trace::is_tracing() && x.numel() > 0 {
+            return Ok(self.like_mask(x)?.f_ones_like()?);
+        }
+        Ok(Tensor::f_ones(&self.size, (self.kind, x.device()))?)
+    }
+
+    /// `x` itself, of the kind that it has in training.
+    fn identity(&self, x: &Tensor) -> Result<Tensor> {
+        match real_kind(x.kind()) {
+            None if self.kind != x.kind() => Ok(x.f_to_kind(self.kind)?),
+            _ => Ok(x.shallow_clone()),
+        }
+    }
+
+    /// Whether this is libtorch's own dropout, in one operation: on a GPU, where it takes one kernel, and in a
+    /// trace, which records it as such.
+    fn is_fused(&self, x: &Tensor) -> bool {
+        let per_element = || match trace::is_tracing() {
+            // The trace's next input may have another size.
+            true => !self.shape.shared_dims(x.dim()).contains(&true),
+            false => x.device().is_cuda() && self.size == x.size(),
+        };
+        self.stream.is_none()
+            && self.rescale
+            && self.repeats == 1
+            && real_kind(x.kind()) == Some(x.kind())
+            && per_element()
+    }
+
+    fn source(&self, x: &Tensor) -> Result<Source> {
+        let counter = match self.stream {
+            Some(_) if trace::is_tracing() => return Err(Error::Traced),
+            None if trace::is_tracing() => {
+                return self.drawn_by_libtorch(self.like_mask(x)?.f_empty_like()?);
+            }
+            Some(stream) => stream.advance(),
+            None if x.device() == Device::Cpu => Counter::from_libtorch()?,
+            None => {
+                let mask = Tensor::f_empty(&self.size, (self.kind, x.device()))?;
+                return self.drawn_by_libtorch(mask);
+            }
+        };
+        // A seed's mask is drawn in the order of its indices, so that it does not depend on x's memory format.
+        let seeded = self.stream.is_some();
+        let layout = if !seeded && self.size == x.size() && self.kind == x.kind() {
+            Layout::like(x)?
+        } else {
+            Layout::contiguous(&self.size, self.kind)
+        };
+        Ok(Source::Counter(ImplicitMask::new(counter, self.p, self.keep_value(), layout)))
+    }
+
+    /// Drawn by libtorch's generator, into a tensor of the mask's size and kind.
+    fn drawn_by_libtorch(&self, mut mask: Tensor) -> Result<Source> {
+        mask = mask.f_bernoulli_float_(1.0 - self.p.get())?;
+        if self.keep_value() != 1.0 {
+            mask = mask.f_mul_scalar_(self.keep_value())?;
+        }
+        Ok(Source::Libtorch(mask))
+    }
+
+    /// A tensor of the mask's size and kind, made from `x` by operations that a trace records, so that the
+    /// traced model takes batches of any size, whatever the size that it was traced with.
+    fn like_mask(&self, x: &Tensor) -> Result<Tensor> {
+        let mut like = x.shallow_clone();
+        for (dim, shared) in (0..).zip(self.shape.shared_dims(x.dim())) {
+            if shared {
+                like = like.f_narrow(dim, 0, 1)?;
+            }
+        }
+        Ok(like.f_to_kind(self.kind)?)
+    }
+
+    /// What a kept element is multiplied by.
+    fn keep_value(&self) -> f64 {
+        if self.rescale { self.p.scale() } else { 1.0 }
+    }
+}

@@ -1,0 +1,217 @@
+//! Monte Carlo dropout, folded: a layer over anything but the batch is an error, and never a wrong variance.
+
+mod common;
+
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+
+use common::{device, elements, float, nonzero, panic_text};
+use tch::nn::{self, ModuleT};
+use tch::{Kind, Tensor};
+use tch_dropout::{
+    DropConnectConfig, Error, MonteCarlo, MonteCarloError, TrueDropout, apply_mask, drop_connect,
+    element_mask,
+};
+
+fn folded(passes: i64, fold: i64) -> MonteCarlo {
+    MonteCarlo::new(passes).unwrap().fold(fold).unwrap()
+}
+
+fn not_folded(single: &[i64], folded: &[i64], passes: i64) -> String {
+    format!(
+        "a layer's input of shape {single:?} in one pass has shape {folded:?} in {passes} folded \
+         passes, so dimension 0 is not the batch: use drop_connect to drop weights, or fold 1"
+    )
+}
+
+/// Runs a model whose layer is at fault, once as it panics and once as it tells the error, and returns both texts.
+fn texts(
+    run: MonteCarlo,
+    x: &Tensor,
+    dropped: impl Fn(&Tensor) -> Result<Tensor, Error>,
+    otherwise: impl Fn(&Tensor) -> Tensor,
+) -> [String; 2] {
+    let panicking = |x: &Tensor, _: bool| dropped(x).unwrap_or_else(|error| panic!("{error}"));
+    let panic = panic_text(AssertUnwindSafe(|| drop(run.regress(panicking, x))));
+    let told = Cell::new(None);
+    let telling = |x: &Tensor, _: bool| {
+        dropped(x).unwrap_or_else(|error| {
+            told.set(Some(error.to_string()));
+            otherwise(x)
+        })
+    };
+    run.regress(telling, x).unwrap();
+    [panic, told.take().expect("an error")]
+}
+
+/// 64 rows, which 4 rows in 4, 8 or 16 folded passes, as here, could be taken for.
+#[test]
+fn a_layer_over_embeddings_that_the_batch_shares() {
+    let table = Tensor::randn([64, 8], float());
+    let layer = elements(0.5);
+    let tokens = |x: &Tensor| x.select(1, 0).to_kind(Kind::Int64);
+    let lookup = |x: &Tensor| {
+        let normed = table.layer_norm([8], None::<&Tensor>, None::<&Tensor>, 1e-5, false);
+        Ok(layer.f_forward_t(&normed, false)?.index_select(0, &tokens(x)))
+    };
+    let x = Tensor::randint(64, [4, 1], float());
+    for fold in [2, 4, 8, 16, 32] {
+        let expected = not_folded(&[64, 8], &[64, 8], fold);
+        let zeros = |x: &Tensor| Tensor::zeros([x.size()[0], 8], float());
+        assert_eq!(texts(folded(33, fold), &x, lookup, zeros), [expected.clone(), expected]);
+    }
+    // The same table, looked up first: 4 rows of the batch are 4 rows of the layer's input.
+    let looked_up = |x: &Tensor, train| layer.forward_t(&table.index_select(0, &tokens(x)), train);
+    folded(33, 16).regress(looked_up, &x).unwrap();
+    MonteCarlo::new(33).unwrap().regress(|x, _| lookup(x).unwrap(), &x).unwrap();
+}
+
+#[test]
+fn a_mask_of_a_weight_frozen_or_not() {
+    let x = nonzero(&[2, 4]);
+    for (rows, fold) in [(8, 4), (2, 4), (16, 4), (4, 2)] {
+        for frozen in [true, false] {
+            let weight = Tensor::randn([rows, 4], float()).set_requires_grad(!frozen);
+            let dropped = |x: &Tensor| {
+                let mask = element_mask(&weight, 0.5)?;
+                Ok(x.matmul(&apply_mask(&weight, &mask)?.tr()))
+            };
+            let expected = not_folded(&[rows, 4], &[rows, 4], fold);
+            let undropped = |x: &Tensor| x.matmul(&weight.tr());
+            let run = folded(2 * fold + 1, fold);
+            assert_eq!(texts(run, &x, dropped, undropped), [expected.clone(), expected]);
+        }
+    }
+}
+
+#[test]
+fn inputs_that_the_batch_does_not_lengthen_by_its_passes() {
+    let layer = elements(0.5);
+    let x = nonzero(&[4, 6]);
+    type Model<'a> = &'a dyn Fn(&Tensor) -> Tensor;
+    let models: [(Model, &[i64], &[i64]); 4] = [
+        // A recurrent model's [T, N, C], a loss, the mean of the batch, and another dimension that grows along.
+        (&|x| x.tr(), &[6, 4], &[6, 12]),
+        (&|x| x.sum(None), &[], &[]),
+        (&|x| x.mean_dim([0i64].as_slice(), true, None), &[1, 6], &[1, 6]),
+        (&|x| x.matmul(&x.tr()), &[4, 4], &[12, 12]),
+    ];
+    for (input, single, several) in models {
+        let dropped = |x: &Tensor| Ok(&layer.f_forward_t(&input(x), true)?.sum(None) + x);
+        let expected = not_folded(single, several, 3);
+        assert_eq!(texts(folded(7, 3), &x, dropped, |x| x * 2), [expected.clone(), expected]);
+    }
+}
+
+#[test]
+fn another_number_of_masks_in_each_pass() {
+    let layer = elements(0.5);
+    let x = nonzero(&[4, 6]);
+    let refused = Cell::new(0);
+    let run = |masks: [usize; 3]| {
+        let next = Cell::new(0);
+        let model = |x: &Tensor, train| {
+            let masks = masks[next.replace(next.get() + 1)];
+            (0..masks).fold(x.shallow_clone(), |x, _| match layer.f_forward_t(&x, train) {
+                Ok(x) => x,
+                Err(error) => {
+                    let expected = "the model drew 2 masks in one pass and 3 in folded passes";
+                    assert_eq!(error.to_string(), format!("{expected}: use fold 1"));
+                    refused.set(refused.get() + 1);
+                    x
+                }
+            })
+        };
+        folded(5, 2).regress(model, &x)
+    };
+    run([2, 2, 2]).unwrap();
+    for (masks, folded) in [([2, 3, 2], 3), ([2, 2, 1], 1)] {
+        let error = run(masks).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the model drew 2 masks in one pass and {folded} in folded passes: use fold 1")
+        );
+        assert!(matches!(error, Error::MonteCarlo(MonteCarloError::Draws { single: 2, .. })));
+    }
+    assert_eq!(refused.get(), 1, "the third mask, by the layer itself");
+    // Alone, passes may draw as they like.
+    let next = Cell::new(0);
+    let model = |x: &Tensor, train| {
+        let masks = 1 + next.replace(next.get() + 1) % 3;
+        (0..masks).fold(x.shallow_clone(), |x, _| layer.forward_t(&x, train))
+    };
+    MonteCarlo::new(5).unwrap().regress(model, &x).unwrap();
+}
+
+/// Each batch is compared with its own first pass: the last one is shorter.
+#[test]
+fn a_last_batch_of_fewer_rows() {
+    let layer = elements(0.5);
+    let x = nonzero(&[7, 6]);
+    for batch_size in [1, 2, 3, 4, 5, 6, 7] {
+        let run = folded(9, 4).batch_size(batch_size).unwrap();
+        let found = run.regress(|x, train| layer.forward_t(x, train), &x).unwrap();
+        assert_eq!(found.variance.size(), [7, 6]);
+        assert!(found.variance.min().double_value(&[]) >= 0.0);
+    }
+}
+
+/// Asserts that mean and variance of many passes, folded or not, are the known ones of each output.
+#[track_caller]
+fn assert_moments(
+    model: impl Fn(&Tensor, bool) -> Tensor,
+    x: &Tensor,
+    mean: &Tensor,
+    variance: &Tensor,
+) {
+    const PASSES: i64 = 20_000;
+    for fold in [1, 8, 50] {
+        let found = folded(PASSES, fold).regress(&model, x).unwrap();
+        let deviation = (variance / PASSES as f64).sqrt();
+        let apart = ((found.mean - mean) / deviation).abs().max().double_value(&[]);
+        assert!(apart < 6.0, "fold {fold}: the mean is {apart} standard deviations off");
+        // With a kurtosis below 6, 10 % are more than six standard deviations of the sample variance.
+        let ratio = found.variance / variance;
+        assert!(ratio.allclose(&ratio.ones_like(), 0.0, 0.1, false), "fold {fold}: {ratio}");
+    }
+}
+
+/// `[N, T, C]` to `[N T, C]`: the rows of a pass stay side by side.
+#[test]
+fn several_rows_of_each_row() {
+    let p = 0.3;
+    let x = nonzero(&[2, 3, 4]);
+    let weight = Tensor::randn([4], float());
+    let products = (&x * &weight).to_kind(Kind::Double);
+    let mean = products.sum_dim_intlist([1, 2].as_slice(), false, None);
+    let per_draw = |dims: &[i64]| products.sum_dim_intlist(dims, true, None).square();
+    // Of rows that each have a mask, and of all that share one.
+    for (layer, draws) in [
+        (TrueDropout::elements(p).unwrap(), products.square()),
+        (TrueDropout::columns(p).unwrap(), per_draw(&[1])),
+        (TrueDropout::samples(p).unwrap(), per_draw(&[2])),
+    ] {
+        let variance = draws.sum_dim_intlist([1, 2].as_slice(), false, None) * (p / (1.0 - p));
+        let model = |x: &Tensor, train| {
+            let rows = layer.forward_t(&x.reshape([-1, 4]), train);
+            (rows.reshape_as(x) * &weight).sum_dim_intlist([1, 2].as_slice(), false, None)
+        };
+        assert_moments(model, &x, &mean, &variance);
+    }
+}
+
+#[test]
+fn drop_connect_rescaled_or_not() {
+    let p = 0.3;
+    let x = nonzero(&[3, 5]);
+    for (rescale, scale) in [(true, 1.0 / (1.0 - p)), (false, 1.0)] {
+        let vs = nn::VarStore::new(device());
+        let config = DropConnectConfig { p, rescale, ..Default::default() };
+        let layer = drop_connect(vs.root(), 5, 2, config).unwrap();
+        let (weight, bias) = (layer.linear.ws.detach(), layer.linear.bs.as_ref().unwrap().detach());
+        let mean = (x.matmul(&weight.tr()) * (scale * (1.0 - p)) + bias).to_kind(Kind::Double);
+        let squares = x.square().matmul(&weight.square().tr()).to_kind(Kind::Double);
+        let variance = squares * (scale * scale * p * (1.0 - p));
+        assert_moments(|x, train| layer.forward_t(x, train), &x, &mean, &variance);
+    }
+}

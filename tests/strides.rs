@@ -1,0 +1,91 @@
+//! An output's strides are those of `Tensor::dropout`'s, however the input lies in memory.
+
+mod common;
+
+use common::{assert_same_bits, elements, float, nonzero};
+use tch::nn::ModuleT;
+use tch::{Kind, Tensor};
+use tch_dropout::dropout;
+
+/// Inputs by name. Each lies in memory in its own way.
+fn inputs() -> Vec<(&'static str, Tensor)> {
+    let x = nonzero(&[4, 5, 6, 7]);
+    let channels_last = |x: &Tensor| x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+    let odd = |size: &[i64], strides: &[i64]| nonzero(&[10_000]).as_strided(size, strides, None);
+    vec![
+        ("a scalar", nonzero(&[])),
+        ("a vector", nonzero(&[9])),
+        ("contiguous", x.shallow_clone()),
+        ("transposed", nonzero(&[5, 8]).tr()),
+        ("transposed within", x.transpose(1, 2)),
+        ("permuted", x.permute([3, 1, 0, 2])),
+        ("channels last", channels_last(&x)),
+        ("channels last, of one channel", channels_last(&nonzero(&[4, 1, 6, 7]))),
+        ("channels last, of one pixel", channels_last(&nonzero(&[4, 5, 1, 1]))),
+        ("channels last, of one row", channels_last(&nonzero(&[1, 5, 6, 7]))),
+        ("channels last, sliced", channels_last(&x).slice(1, 1, 4, 1)),
+        ("expanded in front", nonzero(&[5]).expand([4, 5], false)),
+        ("expanded behind", nonzero(&[4, 1]).expand([4, 5], false)),
+        ("expanded in the middle", nonzero(&[4, 1, 6]).expand([4, 5, 6], false)),
+        ("expanded in all dimensions", nonzero(&[1, 1]).expand([4, 5], false)),
+        ("expanded and transposed", nonzero(&[5]).expand([4, 5], false).tr()),
+        (
+            "expanded channels last",
+            channels_last(&nonzero(&[4, 1, 6, 7])).expand([4, 5, 6, 7], false),
+        ),
+        ("every second row", x.slice(0, 0, None, 2)),
+        ("every second column", x.slice(3, 1, None, 2)),
+        ("transposed, every second column", nonzero(&[9, 8]).tr().slice(1, 0, None, 2)),
+        ("a row", x.narrow(0, 1, 1)),
+        ("a column", nonzero(&[5, 8]).narrow(1, 2, 1)),
+        ("one row of odd stride", odd(&[1, 5], &[3, 1])),
+        ("one column of odd stride", odd(&[5, 1], &[1, 77])),
+        ("one row in the middle", odd(&[4, 1, 5], &[5, 99, 1])),
+        ("ones of odd strides", odd(&[1, 1, 1], &[7, 3, 9])),
+        ("transposed, one row of odd stride", odd(&[5, 1, 4], &[1, 33, 5])),
+        ("overlapping", odd(&[4, 5], &[1, 1])),
+        ("with gaps", odd(&[4, 5], &[100, 10])),
+        ("with gaps, transposed", odd(&[4, 5], &[10, 100])),
+        ("empty", nonzero(&[4, 0, 3])),
+        ("empty, transposed", nonzero(&[4, 0, 3]).transpose(0, 2)),
+    ]
+}
+
+#[test]
+fn of_elements() {
+    for (name, x) in inputs() {
+        // For p = 1 libtorch multiplies by a number, which makes up other strides for dimensions of size 1.
+        for (p, libtorchs_p) in [(0.5, 0.5), (1e-10, 1e-10), (1.0, 0.5)] {
+            for x in [x.shallow_clone(), x.detach().set_requires_grad(true)] {
+                let expected = x.dropout(libtorchs_p, true).stride();
+                for layer in [elements(p), elements(p).with_seed(1)] {
+                    let y = layer.forward_t(&x, true);
+                    let seeded = layer.stream().is_some();
+                    let way = format!("{name}, p = {p}, {seeded}, {}", x.requires_grad());
+                    assert_eq!((y.size(), y.stride()), (x.size(), expected.clone()), "{way}");
+                }
+                assert_eq!(dropout(&x, p, true).stride(), expected, "{name}, p = {p}");
+            }
+        }
+    }
+}
+
+/// A seed's mask goes by the indices, and not by the memory.
+#[test]
+fn a_seed_drops_the_same_elements_in_all_of_them() {
+    for (name, x) in inputs() {
+        let forward = |x: &Tensor| elements(0.5).with_seed(1).forward_t(x, true);
+        let expected = forward(&x.contiguous());
+        assert_eq!(forward(&x), expected, "{name}");
+        assert_same_bits(&forward(&x.detach().set_requires_grad(true)).detach(), &expected);
+    }
+}
+
+#[test]
+fn what_is_kept_is_rescaled_where_it_was() {
+    for (name, x) in inputs() {
+        let y = elements(0.5).forward_t(&x, true);
+        assert_eq!(y, (&x * 2.0) * y.ne(0).to_kind(Kind::Float), "{name}");
+        assert_eq!((y.kind(), y.device()), float());
+    }
+}
