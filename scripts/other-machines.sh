@@ -25,14 +25,14 @@ standard_library() {
     echo -Zbuild-std=std,panic_abort
 }
 
-# cargo for a target. An option of nightly's is one of the stable compiler's with RUSTC_BOOTSTRAP.
+# cargo, for a target and the library alone. RUSTC_BOOTSTRAP gives the stable compiler an option of nightly's.
 cargo_for() {
     target=$1
     command=$2
     shift 2
     std=$(standard_library "$target")
     # shellcheck disable=SC2086 # one option or none
-    ${std:+env RUSTC_BOOTSTRAP=1} cargo "$command" $std --release --target "$target" "$@"
+    ${std:+env RUSTC_BOOTSTRAP=1} cargo "$command" $std --release --target "$target" --package tch-dropout "$@"
 }
 
 # A check links nothing, so that a C compiler that makes nothing will do.
@@ -45,13 +45,31 @@ check() {
     done
 }
 
+# What a program of aarch64 finds in place of this machine's: Debian's libraries, and a description of the CPU,
+# without which libtorch's library for that crashes. qemu has none before 8.1.
+emulated_system() {
+    mkdir -p "$1/proc"
+    ln -sfn /usr/aarch64-linux-gnu/lib "$1/lib"
+    for processor in 0 1; do
+        echo "processor : $processor
+Features : fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs
+CPU implementer : 0x41
+CPU architecture: 8
+CPU variant : 0x3
+CPU part : 0xd0c
+CPU revision : 1
+"
+    done >"$1/proc/cpuinfo"
+}
+
 test_aarch64() {
+    emulated_system "$CARGO_TARGET_DIR/aarch64"
     sh scripts/libtorch.sh cpu 2.13.0 linux-aarch64
     LIBTORCH=$PWD/.libtorch-linux-aarch64/torch
     CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
     CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L $CARGO_TARGET_DIR/aarch64"
     export LIBTORCH CC_aarch64_unknown_linux_gnu CXX_aarch64_unknown_linux_gnu \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
     cargo_for aarch64-unknown-linux-gnu test "$@"
@@ -61,7 +79,7 @@ cd "$(dirname "$0")/.."
 unset LIBTORCH LIBTORCH_CXX11_ABI LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH
 RUSTC=${RUSTC:-rustc}
 # Apart from what is built for this machine, maybe by another compiler.
-CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/other-machines}
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/other-machines}
 export RUSTC CARGO_TARGET_DIR
 case ${1:-} in
 check) check ;;
