@@ -95,7 +95,7 @@ impl Panel {
     fn is_whole(&self, without: Option<usize>) -> bool {
         let mut draws: HashMap<_, HashSet<bool>> = HashMap::new();
         for (&cell, &kept) in &self.kept {
-            draws.measurement(self.draw(cell, without)).or_default().insert(kept);
+            draws.entry(self.draw(cell, without)).or_default().insert(kept);
         }
         draws.values().all(|values| values.len() == 1)
     }
