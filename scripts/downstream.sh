@@ -1,6 +1,6 @@
 #!/bin/sh
 # Follows "In your own project" of build.md to the letter, in an empty folder outside this repository:
-# the page's boxes become a script, in their order. What differs: tch-dropout is this repository's.
+# the page's boxes become a script, in their order.
 #
 #     sh scripts/downstream.sh
 #
@@ -22,20 +22,21 @@ boxes() {
         /^```/          { box = substr($0, 4); first = 1; next }
         box == "sh"     { print }
         box == "rust"   { if (first) print "cat >" $2 " <<\047END_OF_FILE\047"; print; first = 0 }
-    ' "$1/build.md" | sed "s|^cargo add tch-dropout$|cargo add --path '$1'|"
+    ' "$1/build.md"
 }
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
 unset LIBTORCH_USE_PYTORCH LD_LIBRARY_PATH
 sh "$repository/scripts/libtorch.sh"
 LIBTORCH=${LIBTORCH:-$repository/.libtorch/torch}
-export LIBTORCH
+TCH_DROPOUT=$repository
+export LIBTORCH TCH_DROPOUT
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 130' HUP INT TERM
 boxes "$repository" >"$folder/steps.sh"
-grep -q -- --path "$folder/steps.sh" || fail "build.md has no line 'cargo add tch-dropout' by itself"
+grep -q TCH_DROPOUT "$folder/steps.sh" || fail "build.md has no line that adds tch-dropout"
 
 mkdir "$folder/empty"
 cd "$folder/empty"

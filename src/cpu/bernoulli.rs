@@ -58,14 +58,16 @@ impl Bernoulli {
     /// Compares the ties' further bits with the threshold's, in the order of their words and bits.
     #[inline(always)]
     fn settle_ties(&self, tile: u64, threshold: u64, tied: &Keep, dropped: &mut Keep) {
-        let mut pool = Pool { counter: &self.counter, tile, words: [0; WORDS], used: 0 };
+        let (first, second) = ((threshold >> 32) as u32, threshold as u32);
+        let mut pool = Pool::new(&self.counter, tile);
         for (&tied, dropped) in tied.iter().zip(dropped) {
             let mut left = tied;
             while left != 0 {
                 let lowest = left & left.wrapping_neg();
-                if pool.is_below(threshold) {
-                    *dropped |= lowest;
-                }
+                let word = pool.next();
+                let below = if word == first { pool.next() < second } else { word < first };
+                // No branch on a random bit, which no CPU can predict.
+                *dropped |= lowest & u32::from(below).wrapping_neg();
                 left ^= lowest;
             }
         }
@@ -76,25 +78,31 @@ impl Bernoulli {
 struct Pool<'a> {
     counter: &'a Counter,
     tile: u64,
-    words: [u32; WORDS],
+    words: Keep,
     used: usize,
+    filled: u64,
 }
 
-impl Pool<'_> {
-    /// Whether 64 random bits are below the threshold; the second half is drawn only if the first ties.
+impl<'a> Pool<'a> {
     #[inline(always)]
-    fn is_below(&mut self, threshold: u64) -> bool {
-        let (first, second) = ((threshold >> 32) as u32, threshold as u32);
-        let word = self.next();
-        if word == first { self.next() < second } else { word < first }
+    fn new(counter: &'a Counter, tile: u64) -> Self {
+        Pool { counter, tile, words: counter.pool(tile, 0), used: 0, filled: 1 }
     }
 
     #[inline(always)]
     fn next(&mut self) -> u32 {
-        if self.used.is_multiple_of(WORDS) {
-            self.words = self.counter.pool(self.tile, (self.used / WORDS) as u64);
+        if self.used == WORDS {
+            self.refill();
         }
         self.used += 1;
         self.words[(self.used - 1) % WORDS]
+    }
+
+    /// One tile in many has more than 64 ties, where 32 are expected.
+    #[cold]
+    fn refill(&mut self) {
+        self.words = self.counter.pool(self.tile, self.filled);
+        self.filled += 1;
+        self.used = 0;
     }
 }
