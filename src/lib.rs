@@ -65,7 +65,7 @@
 //! On a CPU, elements take one pass from `x` to `x * mask`, on all of libtorch's threads. No mask is stored, and
 //! nothing is kept for the backward, which draws the mask again (the default feature `recompute`, which compiles a
 //! little C++; without it, a mask is kept where a gradient will need it). An element takes one random bit for
-//! `p = 0.5`, and seven and a half at most; libtorch draws 53, one element after the other. Some builds of libtorch
+//! `p = 0.5`, and little more than eight otherwise; libtorch draws 53, one element after the other. Some builds of libtorch
 //! have a faster path on Intel CPUs, through MKL, and there is less to gain there. `cargo bench --bench speed`
 //! compares, and README has a table.
 //!

@@ -31,8 +31,8 @@ fn start(worker: u16, layer: u16, step: u64) -> u128 {
 }
 
 /// What a stream's mask is by definition, see `src/rng/counter.rs` and `src/cpu/bernoulli.rs`: an element is
-/// dropped if its bits, as a binary fraction, are below p. It has six of its own; where they are p's first
-/// six, and p has more, words of its tile's pool decide, in the order of the tile's words and their bits.
+/// dropped if its bits, as a binary fraction, are below p. It has eight of its own; where they are p's first
+/// eight, and p has more, words of its tile's pool decide, in the order of the tile's words and their bits.
 fn expected(seed: u64, start: u128, p: f64, elements: usize) -> Vec<f32> {
     let threshold = (p * 2f64.powi(64)) as u64;
     let word = |kind: u64, tile: usize, word: usize| {
@@ -44,12 +44,12 @@ fn expected(seed: u64, start: u128, p: f64, elements: usize) -> Vec<f32> {
         let mut pool = (0..).map(|n| word(1 << 63 | (n / 64) << 40, tile, n as usize % 64));
         for (l, j) in (0..64).flat_map(|l| (0..32).map(move |j| (l, j))) {
             let bits =
-                (0..6).fold(0, |bits, plane| bits << 1 | word(plane << 40, tile, l) >> j & 1);
-            let first = (threshold >> 58) as u32;
+                (0..8).fold(0, |bits, plane| bits << 1 | word(plane << 40, tile, l) >> j & 1);
+            let first = (threshold >> 56) as u32;
             let mut below = bits < first;
-            if bits == first && threshold << 6 != 0 {
+            if bits == first && threshold << 8 != 0 {
                 let mut next = || pool.next().unwrap();
-                let (high, low) = ((threshold >> 26) as u32, (threshold << 6) as u32);
+                let (high, low) = ((threshold >> 24) as u32, (threshold << 8) as u32);
                 let bits = next();
                 below = bits < high || bits == high && next() < low;
             }
@@ -73,6 +73,8 @@ fn masks_are_what_they_are_defined_to_be() {
         (3, 0, 0, 0, 0.984375),
         (4, 0, 0, 0, 1.0 / 256.0 - 1e-9),
         (5, 0, 0, 0, 1.0 - 1e-9),
+        (6, 0, 0, 0, 255.0 / 256.0),
+        (7, 0, 0, 0, 255.0 / 512.0),
     ] {
         let stream = Stream::new(seed).with_worker(worker).with_layer(layer);
         stream.set_step(step).unwrap();
@@ -88,7 +90,7 @@ fn masks_are_what_they_are_defined_to_be() {
 fn a_tie_that_ties_again_takes_another_word() {
     for seed in 0..64 {
         let word = philox(seed, 1 << 63)[0];
-        let threshold = 5 << 58 | u64::from(word) << 26 | 1 << 25;
+        let threshold = 5 << 56 | u64::from(word) << 24 | 1 << 23;
         let p = threshold as f64 / 2f64.powi(64);
         assert_eq!((p * 2f64.powi(64)) as u64, threshold);
         let mask = unscaled_elements(p).with_seed(seed).forward_t(&ones(&[2048]), true);
