@@ -150,7 +150,7 @@ fn a_full_disk_costs_only_what_does_not_fit() {
     let arguments = ["--epochs", "1", "--json", "x.json", "--plot", "x.svg", "--save", "x"];
     let no_room = |file: &str| format!("cannot write {file}: File too large");
     for (blocks, written, missing) in
-        [(8, &["x.json"][..], &["x.svg", "x"][..]), (0, &[], &["x.json", "x.svg", "x"])]
+        [(8, &["x.json", "x.svg"][..], &["x"][..]), (0, &[], &["x.json", "x.svg", "x"])]
     {
         let directory = directory();
         let output = with_little_room(&directory, blocks, &arguments);
