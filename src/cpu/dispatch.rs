@@ -93,7 +93,8 @@ fn portable(bernoulli: &Bernoulli, tile: u64) -> Keep {
 macro_rules! sets {
     ($($set:ident, $features:literal);*) => {$(
         mod $set {
-            use super::{Bernoulli, Fill, Keep};
+            use crate::cpu::bernoulli::{Bernoulli, Keep};
+            use crate::cpu::fill::Fill;
 
             #[inline(never)]
             #[target_feature(enable = $features)]
