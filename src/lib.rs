@@ -1,4 +1,4 @@
-//! Dropout for [`tch`]: any noise shape, a seed per layer, and on a CPU hardly more than a multiplication.
+//! Dropout for [`tch`](https://docs.rs/tch): any noise shape, a seed per layer, and on a CPU hardly more than a multiplication.
 //!
 //! # The idea
 //!
