@@ -50,20 +50,30 @@ fn inputs() -> Vec<(&'static str, Tensor)> {
     ]
 }
 
+/// The strides that are compared. That of a dimension of size 1 says nothing; only a newer libtorch (2.13, and not
+/// 2.4) keeps it for every input, and only there is it compared.
+fn telling(y: &Tensor, with_ones: bool) -> Vec<i64> {
+    let of_one = |size| size == 1 && !with_ones;
+    y.size().iter().zip(y.stride()).map(|(&n, step)| if of_one(n) { 0 } else { step }).collect()
+}
+
 #[test]
 fn of_elements() {
+    let odd = nonzero(&[10_000]).as_strided([5, 1, 4], [1, 33, 5], None);
+    let with_ones = odd.dropout(0.5, true).stride() == odd.stride();
+    let telling = |y: &Tensor| telling(y, with_ones);
     for (name, x) in inputs() {
         // For p = 1 libtorch multiplies by a number, which makes up other strides for dimensions of size 1.
         for (p, libtorchs_p) in [(0.5, 0.5), (1e-10, 1e-10), (1.0, 0.5)] {
             for x in [x.shallow_clone(), x.detach().set_requires_grad(true)] {
-                let expected = x.dropout(libtorchs_p, true).stride();
+                let expected = telling(&x.dropout(libtorchs_p, true));
                 for layer in [elements(p), elements(p).with_seed(1)] {
                     let y = layer.forward_t(&x, true);
                     let seeded = layer.stream().is_some();
                     let way = format!("{name}, p = {p}, {seeded}, {}", x.requires_grad());
-                    assert_eq!((y.size(), y.stride()), (x.size(), expected.clone()), "{way}");
+                    assert_eq!((y.size(), telling(&y)), (x.size(), expected.clone()), "{way}");
                 }
-                assert_eq!(dropout(&x, p, true).stride(), expected, "{name}, p = {p}");
+                assert_eq!(telling(&dropout(&x, p, true)), expected, "{name}, p = {p}");
             }
         }
     }
