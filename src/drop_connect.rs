@@ -33,7 +33,7 @@ impl Default for DropConnectConfig {
 }
 
 /// A linear layer that drops weights instead of activations (Wan et al. 2013): in training,
-/// `x · (weight * mask)ᵀ + bias`.
+/// `x · (weight * mask / (1 - p))ᵀ + bias`, without the division if `rescale` is false.
 ///
 /// Each forward draws a mask with an element for each weight, which the batch shares. The bias is never
 /// dropped. Like [`nn::Linear`], the layer holds tensors, and so is `Send` but not `Sync`. Made by

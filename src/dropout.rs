@@ -233,7 +233,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// floating-point, complex, integer or boolean kind. The output has the same shape, device, memory format
     /// and kind; but integers become floats in a layer that rescales, in training and evaluation alike.
     ///
-    /// The gradient of `x` is the output's times the mask. With `train` false, `p = 0` or an empty `x`, the
+    /// The gradient with respect to `x` is the output's gradient times the mask, rescaling included. With `train` false, `p = 0` or an empty `x`, the
     /// output is `x` itself and shares its memory, and nothing is drawn. A model that
     /// [`monte_carlo`](crate::monte_carlo) runs draws in evaluation too.
     ///
@@ -250,8 +250,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// # Errors
     ///
-    /// An `x` that does not fit the noise shape, is not strided, or has a kind without multiplication (in
-    /// evaluation too); a layer with a stream in a model that is traced in training; no memory.
+    /// An `x` that does not fit the noise shape, is not strided, or has a kind that cannot be multiplied (in
+    /// evaluation too); a layer with a seed in a model that is traced in training; running out of memory.
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.forward(x, None, train)
     }

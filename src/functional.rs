@@ -9,7 +9,7 @@ use crate::noise_shape::NoiseShape;
 /// [`Tensor::dropout`], faster on a CPU: drops each element with probability `p` in training and multiplies
 /// the others by `1 / (1 - p)`; in evaluation returns `x`.
 ///
-/// Replace `x.dropout(p, train)` by `dropout(&x, p, train)`. It follows [`tch::manual_seed`], and draws under
+/// Replace `x.dropout(p, train)` with `dropout(&x, p, train)`. It follows [`tch::manual_seed`], and draws under
 /// [`monte_carlo`](crate::monte_carlo) too. A layer, such as [`TrueDropout`](crate::TrueDropout), can also have
 /// a seed of its own.
 ///
@@ -45,7 +45,7 @@ pub fn dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
 ///
 /// # Errors
 ///
-/// `p` outside `[0, 1]`; a tensor that is not strided, or of a kind without multiplication; no memory.
+/// `p` outside `[0, 1]`; a tensor that is not strided, or of a kind that cannot be multiplied; running out of memory.
 pub fn f_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
     Noise::new(p, NoiseShape::Elements, true)?.forward(x, None, train)
 }

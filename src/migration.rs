@@ -33,7 +33,7 @@
 //! # A `Dropout` struct of your own
 //!
 //! Such a struct holds a probability, and its `ModuleT` calls `Tensor::dropout`, or fills in zeros where a
-//! Bernoulli draw says so, as rust-bert's `Dropout` and `XDropout` do. Replace its type by `TrueDropout`; its
+//! Bernoulli draw says so, as rust-bert's `Dropout` and `XDropout` do. Replace its type with `TrueDropout`; its
 //! callers stay as they are:
 //!
 //! ```
@@ -65,7 +65,7 @@
 //! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` | `TrueDropout::samples(p)` |
 //! | `torchvision.ops.StochasticDepth(p, "batch")` | `TrueDropout::batch(p)` |
 //! | `nn.AlphaDropout(p)` | not here: [`Tensor::alpha_dropout`](tch::Tensor::alpha_dropout) |
-//! | `inplace=True` | not here; without a gradient, the mask's memory becomes the output |
+//! | `inplace=True` | not here; in training the output is a new tensor |
 //! | `model.train()`, `model.eval()` | `forward_t(&x, true)`, `forward_t(&x, false)` |
 //! | `layer.p`, `layer.p = 0.3` | `layer.p()`, `layer.set_p(0.3)?` |
 //!

@@ -62,8 +62,8 @@ where
 ///
 /// The model must keep the batch in front, in dimension 0, wherever it calls a layer. It may make several
 /// rows of each, as in `[N, T, C]` to `[N * T, C]`. Each layer's input is compared with that of the first
-/// pass: where folding has not made dimension 0 longer by the number of passes, as for a mask of a weight,
-/// that is an error. A layer with a seed takes one step per forward, and so fewer than one per pass.
+/// pass: if dimension 0 has not grown by a factor of the number of passes (as when the layer is applied to a
+/// weight), an error is returned. A layer with a seed takes one step per forward, and so fewer than one per pass.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
@@ -147,7 +147,7 @@ impl MonteCarlo {
     ///
     /// `true` turns on libtorch's own dropout. **It also puts batch norm into training**, which then
     /// normalises by the batch's statistics and *changes the running ones for good*: libtorch has one flag
-    /// for both. If a model has libtorch's dropout and batch norm, replace its dropout by
+    /// for both. If a model has libtorch's dropout and batch norm, replace its dropout with
     /// [`dropout`](crate::dropout()), or give each its own flag in a closure:
     ///
     /// ```
@@ -174,8 +174,8 @@ impl MonteCarlo {
     ///
     /// `x` is `[N, ...]`, of any kind and on any device, with whatever the model takes after `N`. The
     /// model returns floating-point logits `[N, K, ...]` for `K >= 2` classes: `[N, K]` for a class per row,
-    /// `[N, K, H, W]` for a class per pixel. The softmax is taken over dimension 1. (If it returns one logit
-    /// for two classes, put a zero beside it.)
+    /// `[N, K, H, W]` for a class per pixel. The softmax is taken over dimension 1. (If it returns a single
+    /// logit for two classes, concatenate a zero logit in dimension 1.)
     ///
     /// # Errors
     ///

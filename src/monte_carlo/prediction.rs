@@ -31,7 +31,7 @@ pub struct Prediction {
     pub entropy: Tensor,
     /// The mutual information of class and weights, `[N, ...]`: the entropy of the mean minus the mean of
     /// the passes' entropies (Houlsby et al. 2011). This is the model's share of the uncertainty: high where
-    /// each pass is sure, but of something else. Never negative: rounding below 0 is cut off.
+    /// each pass is confident, but the passes disagree. Never negative: rounding below 0 is cut off.
     pub mutual_information: Tensor,
     /// The variance of each probability over the passes, `[N, K, ...]`: the mean squared deviation
     /// (divided by the number of passes, not by one less).

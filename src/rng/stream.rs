@@ -152,8 +152,8 @@ impl Stream {
         Ok(())
     }
 
-    /// The random numbers behind the next mask, as 32-bit words: the most significant bits of its elements, one
-    /// tile of 2048 after the other. Takes a step. For those who want to test the generator.
+    /// The random numbers behind the next mask, as 32-bit words: the most significant random bit of each
+    /// element, in tiles of 2048 elements. Takes one step. Meant for testing the generator.
     ///
     /// ```
     /// let stream = tch_dropout::Stream::new(42);

@@ -50,7 +50,7 @@ impl Streams {
         Streams { seed, worker: 0, steps: Mutex::default() }
     }
 
-    /// For another worker (a rank of data-parallel training): all streams that are handed out from now on.
+    /// Sets the worker (a rank of data-parallel training) of all streams handed out from now on.
     ///
     /// ```
     /// # use tch_dropout::Streams;
