@@ -68,7 +68,7 @@ fn laid_out_like(x: &Tensor, mask: Tensor) -> Result<Tensor> {
     if x.is_contiguous() || !x.size().contains(&1) || mask.stride() == x.stride() {
         return Ok(mask);
     }
-    let mut like = x.f_empty_like()?;
+    let mut like = x.f_to_kind(mask.kind())?.f_empty_like()?;
     like.f_copy_(&mask)?;
     Ok(like)
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{SHAPES, assert_same_bits, device, float, nonzero};
+use common::{SHAPES, assert_same_bits, device, elements, float, nonzero};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::{Dropout, NoiseShape, Stream, TrueDropout, apply_mask};
@@ -210,4 +210,17 @@ fn where_nothing_is_dropped_no_mask_is_drawn_either() {
     }
     let layer = TrueDropout::new(0.0).unwrap();
     assert_eq!(layer.draw_mask(&x, true).unwrap(), Tensor::ones([1, 3], float()));
+}
+
+/// A column of a matrix: not contiguous, with a dimension of size 1.
+#[test]
+fn rescaled_integers_become_floats_in_any_layout() {
+    let x = (Tensor::arange(60, (Kind::Int64, device())) + 1).reshape([20, 3]).narrow(1, 1, 1);
+    for layer in [elements(0.4), elements(0.4).with_seed(1)] {
+        let y = layer.forward_t(&x, true);
+        assert_eq!(y.kind(), Kind::Float);
+        let scaled = x.to_kind(Kind::Float) / 0.6;
+        let right = y.eq(0).logical_or(&y.isclose(&scaled, 1e-6, 0.0, false));
+        assert!(bool::try_from(right.all()).unwrap(), "{y}");
+    }
 }
