@@ -117,11 +117,13 @@ impl Draw<'_> {
     }
 
     fn source(&self, x: &Tensor) -> Result<Source> {
+        if trace::is_tracing() {
+            return match self.stream {
+                Some(_) => Err(Error::Traced),
+                None => self.drawn_by_libtorch(self.like_mask(x)?.f_empty_like()?),
+            };
+        }
         let counter = match self.stream {
-            Some(_) if trace::is_tracing() => return Err(Error::Traced),
-            None if trace::is_tracing() => {
-                return self.drawn_by_libtorch(self.like_mask(x)?.f_empty_like()?);
-            }
             Some(stream) => stream.advance(),
             None if x.device() == Device::Cpu => Counter::from_libtorch()?,
             None => {

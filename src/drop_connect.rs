@@ -165,12 +165,13 @@ impl nn::ModuleT for DropConnect {
 /// As PyTorch prints a layer: `DropConnect(in_features=8, out_features=4, p=0.5, rescale=true)`.
 impl fmt::Display for DropConnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The field is public, so that its weight may have any shape.
         let size = self.linear.ws.size();
+        let [inputs, outputs] = [size.last(), size.first()].map(|size| size.copied().unwrap_or(1));
         let (p, rescale) = (self.p(), self.noise.rescale);
         write!(
             f,
-            "DropConnect(in_features={}, out_features={}, p={p:?}, rescale={rescale})",
-            size[1], size[0]
+            "DropConnect(in_features={inputs}, out_features={outputs}, p={p:?}, rescale={rescale})"
         )
     }
 }

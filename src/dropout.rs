@@ -184,7 +184,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
 
     /// Draws the mask of one forward, to keep and apply more than once; ones in evaluation.
     ///
-    /// The mask's shape is the noise shape for `x`; its elements are 0 and 1, or 0 and `1 / (1 - p)`. Here
+    /// The mask's shape is the noise shape for `x` (with a row for each row of `x`, where folded passes of Monte Carlo
+    /// dropout each have their own); its elements are 0 and 1, or 0 and `1 / (1 - p)`. Here
     /// one mask serves all time steps of a recurrent loop (variational dropout, Gal and Ghahramani 2016):
     ///
     /// ```
@@ -298,7 +299,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// # Errors
     ///
-    /// Those of [`f_forward_t`](Self::f_forward_t), and libtorch's for a residual of another shape or device.
+    /// Those of [`f_forward_t`](Self::f_forward_t), and libtorch's for a residual on another device, or of a shape that does
+    /// not broadcast.
     pub fn f_forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.forward(x, Some(residual), train)
     }

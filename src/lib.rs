@@ -34,7 +34,8 @@
 //!
 //! This crate finds libtorch as `tch` does: through `LIBTORCH`, or downloaded with the feature
 //! `download-libtorch`. The repository's build.md has all the ways, and tells what a program needs to find
-//! libtorch when it runs. If libtorch has CUDA, importing this crate keeps the linker from dropping it.
+//! libtorch when it runs. If libtorch has CUDA, importing this crate keeps the
+//! linker from dropping it (on Linux).
 //!
 //! # Which one do I want?
 //!
@@ -62,12 +63,12 @@
 //!
 //! # Cost
 //!
-//! On a CPU, elements take one pass from `x` to `x * mask`, on all of libtorch's threads. No mask is stored, and
-//! nothing is kept for the backward, which draws the mask again (the default feature `recompute`, which compiles a
-//! little C++; without it, a mask is kept where a gradient will need it). An element takes one random bit for
-//! `p = 0.5`, and little more than eight otherwise; libtorch draws 53, one element after the other. Some builds of libtorch
-//! have a faster path on Intel CPUs, through MKL, and there is less to gain there. `cargo bench --bench speed`
-//! compares, and README has a table.
+//! On a CPU, elements take one pass from `x` to `x * mask`, on all of libtorch's threads (on Linux; elsewhere on
+//! one). No mask is stored, and nothing is kept for the backward pass, which draws the mask again (the default feature
+//! `recompute`, which compiles a little C++; without it, a mask is kept where a gradient will need it). An element
+//! takes one random bit for `p = 0.5`, and little more than eight otherwise; libtorch draws 53, one element after the
+//! other. Some builds of libtorch have a faster path on Intel CPUs, through MKL, and there is less to gain there.
+//! `cargo bench --bench speed` compares, and README has a table.
 //!
 //! On a GPU, a layer without a seed draws with libtorch's generator there, and [`TrueDropout`] over elements
 //! is libtorch's own fused kernel. A layer with a seed draws on the CPU and copies the mask, which is slower.
@@ -80,11 +81,11 @@
 //!   draws anew in each call of the trace, by libtorch's generator. A layer with a seed returns an error
 //!   there. On Windows, trace in evaluation only.
 //! - In `f16` and `bf16` the scale `1 / (1 - p)` is rounded to that kind, as in
-//!   [`Tensor::dropout`](tch::Tensor::dropout): beyond `p = 1 - 1/65504` it is infinite in `f16`.
-#![deny(unsafe_code, reason = "it has rooms of its own, which say why")]
+//!   [`Tensor::dropout`](tch::Tensor::dropout): beyond `p = 1 - 1/65520` it is infinite in `f16`.
+#![deny(unsafe_code, reason = "the modules that need it say why")]
 #![warn(missing_docs, clippy::undocumented_unsafe_blocks)]
 
-// The rooms, in the order of the imports: each file imports only from files further down.
+// A map, in the order of the imports: each file imports only from files further down.
 
 // Layers and functions, side by side.
 mod drop_connect;

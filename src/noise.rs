@@ -116,8 +116,11 @@ impl Noise {
 
 /// What libtorch says of a residual that does not fit, before a mask is drawn: an error takes no step.
 fn check_residual(x: &Tensor, residual: &Tensor) -> Result<()> {
-    if residual.device() != x.device() || residual.size() != x.size() {
+    if residual.device() != x.device() {
         let _ = residual.f_add(x)?;
+    } else if residual.size() != x.size() {
+        // Views only: the sum itself would be a pass over `x` for nothing.
+        let _ = Tensor::f_broadcast_tensors(&[residual, x])?;
     }
     Ok(())
 }
@@ -171,7 +174,8 @@ macro_rules! noise_methods {
         }
 
         /// Gives the layer random numbers of its own. A layer that has a [`Stream`](crate::Stream) already keeps
-        /// its worker and layer numbers.
+        /// its worker and layer numbers, and starts at step 0; if that came from [`Streams`](crate::Streams), they no
+        /// longer know its step.
         ///
         /// Two layers with the same seed drop the same places: give each its own, or see
         /// [`Streams`](crate::Streams).

@@ -65,7 +65,8 @@ fn in_one_pass(
 /// The mask, in the memory format of an `x` that is not contiguous and has a dimension of size 1, whose stride says
 /// nothing: libtorch's dropout keeps that stride, and a product with a contiguous mask would not.
 fn laid_out_like(x: &Tensor, mask: Tensor) -> Result<Tensor> {
-    if x.is_contiguous() || !x.size().contains(&1) || mask.stride() == x.stride() {
+    let has_odd_stride = !x.is_contiguous() && x.size().contains(&1) && !is_one_number(x);
+    if !has_odd_stride || mask.stride() == x.stride() {
         return Ok(mask);
     }
     let mut like = x.f_to_kind(mask.kind())?.f_empty_like()?;
@@ -83,12 +84,16 @@ fn stored_product(mut mask: Tensor, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Whether the product has the mask's kind, size and memory format. An `x` that is one number, expanded, as
-/// the gradient of a sum, has no format of its own.
+/// Whether the product has the mask's kind, size and memory format.
 fn can_replace(mask: &Tensor, x: &Tensor) -> bool {
     mask.kind() == x.kind()
         && mask.size() == x.size()
         && (mask.is_contiguous() && x.is_contiguous()
             || mask.stride() == x.stride()
-            || x.stride().iter().all(|&stride| stride == 0))
+            || is_one_number(x))
+}
+
+/// Whether `x` is one number, expanded, as the gradient of a sum is. It has no memory format of its own.
+fn is_one_number(x: &Tensor) -> bool {
+    x.stride().iter().all(|&stride| stride == 0)
 }

@@ -15,8 +15,7 @@ fn tiny_probabilities_have_the_right_expectation() {
     }
 }
 
-/// 16 bits alone would drop 0.1 · 65536 rounded, a 2e-5 of all too few or too many: 60 standard
-/// deviations here.
+/// Rounded to 16 bits, 0.1 would drop a 2e-5 of all too few or too many: 60 standard deviations here.
 #[test]
 fn a_probability_is_not_rounded_to_16_bits() {
     let x = Tensor::ones([50_000_000], (Kind::Uint8, device()));

@@ -63,7 +63,8 @@ where
 /// The model must keep the batch in front, in dimension 0, wherever it calls a layer. It may make several
 /// rows of each, as in `[N, T, C]` to `[N * T, C]`. Each layer's input is compared with that of the first
 /// pass: if dimension 0 has not grown by a factor of the number of passes (as when the layer is applied to a
-/// weight), an error is returned. A layer with a seed takes one step per forward, and so fewer than one per pass.
+/// weight), the layer returns an error, and its `forward_t` panics. A batch that is moved behind another dimension
+/// and flattened, as in `[N, T, C]` to `[T * N, C]`, is not noticed. A layer with a seed takes one step per forward, and so fewer than one per pass.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};

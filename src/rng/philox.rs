@@ -1,6 +1,6 @@
 //! Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as
 //! 1, 2, 3" (SC 2011). It mixes a counter under a key: any part of a stream can be computed by itself, on
-//! any thread, and under one key no two counters give the same numbers.
+//! any thread, and under one key no two counters give the same block.
 
 /// How many counters are mixed side by side, for the compiler to put into vector registers.
 pub(crate) const SIDE_BY_SIDE: usize = 16;

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 ///
 /// The numbers are [Philox4x32-10](https://doi.org/10.1145/2063384.2063405), a counter-based generator.
 /// Its key is the seed; worker, layer and step have bits of their own in its counter. So no two workers,
-/// layers or steps of a seed share a number. **Two layers with the same seed, worker and layer drop the
+/// layers or steps of a seed share a block of numbers. **Two layers with the same seed, worker and layer drop the
 /// same places.** Give each its own seed, or let [`Streams`](crate::Streams) number the layers of a model.
 ///
 /// The raw numbers pass `dieharder -a` (3.31.1), fed by `cargo run --release --example stream -- --seed 1`:
@@ -50,7 +50,8 @@ impl Stream {
         Stream { seed, worker: 0, layer: 0, step: Arc::default() }
     }
 
-    /// The stream of another seed, for the same worker and layer, at step 0.
+    /// The stream of another seed, for the same worker and layer, at step 0. [`Streams`](crate::Streams) no longer
+    /// knows its step.
     ///
     /// ```
     /// # use tch_dropout::Stream;

@@ -23,8 +23,9 @@ pub type Findings = Vec<String>;
 /// Forwards of each subject: 2²³ draws in all.
 const FORWARDS: i64 = 8;
 
-/// Elements that the generator makes side by side.
-const TILE: i64 = 128;
+/// Elements that are decided together, and the words that hold their bits: places that a fault might repeat at.
+const TILE: i64 = 2048;
+const WORDS: i64 = 64;
 
 /// What a layer claims of its output for an input of ones.
 pub struct Claim {
@@ -53,11 +54,16 @@ impl Claim {
 
         let deviations = (draws / self.kept - (1.0 - self.p)) / (self.p * (1.0 - self.p)).sqrt();
         let rate = sum(&deviations) / (deviations.numel() as f64).sqrt();
+        let memory = deviations.contiguous().flatten(0, -1);
         let mut deviates = vec![
             ("keep rate".to_owned(), rate),
-            ("rate by place in a tile".to_owned(), by_residue(&deviations)),
+            ("rate by place in a tile".to_owned(), by_place(&memory)),
             ("mean".to_owned(), self.mean(forward)),
         ];
+        for lag in [1, WORDS] {
+            let name = format!("neighbours by place in a tile, lag {lag}");
+            deviates.push((name, by_place(&products(&memory, lag))));
+        }
         deviates.extend(correlations(&deviations));
         deviates.into_iter().filter_map(|(what, z)| finding(&what, z)).collect()
     }
@@ -104,16 +110,21 @@ fn correlations(deviations: &Tensor) -> Vec<(String, f64)> {
         };
         (1..n.min(9)).for_each(|lag| correlate(&place, stride, lag));
     }
-    for lag in [1, 16, 64, TILE - 1, TILE, TILE + 1, 2 * TILE, 4096] {
+    for lag in [1, 16, WORDS, 128, TILE - 1, TILE, TILE + 1, 2 * TILE] {
         correlate("in memory", 1, lag);
     }
     all
 }
 
-/// Whether some places of a tile are kept more often than others: a chi-square, made a normal deviate
+/// Of each number with that `lag` places further on, round at the end.
+fn products(memory: &Tensor, lag: i64) -> Tensor {
+    memory * memory.roll([-lag], [0])
+}
+
+/// Whether numbers are larger at some places of a tile than at others: a chi-square, made a normal deviate
 /// (Wilson and Hilferty 1931).
-fn by_residue(deviations: &Tensor) -> f64 {
-    let tiles = deviations.reshape([-1, TILE]);
+fn by_place(memory: &Tensor) -> f64 {
+    let tiles = memory.reshape([-1, TILE]);
     let totals = tiles.sum_dim_intlist([0].as_slice(), false, Kind::Double);
     let chi_square = sum(&totals.square()) / tiles.size()[0] as f64;
     let (k, spread) = (TILE as f64, 2.0 / (9.0 * TILE as f64));

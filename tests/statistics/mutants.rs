@@ -22,11 +22,14 @@ fn assert_found(claim: &Claim, forward: impl Fn(&Tensor) -> Tensor, reason: &str
     assert!(found, "seed {seed}: expected {reason}, found {findings:?}");
 }
 
-/// The neighbours of a mask in memory, the element at `from + 128 n` written over the one at `to + 128 n`.
+/// The elements that are decided together.
+const TILE: i64 = 2048;
+
+/// The neighbours of a mask in memory: in each tile, the element at `from` written over the one at `to`.
 fn copied(mask: &Tensor, from: i64, to: i64) -> Tensor {
     let mask = mask.copy().reshape([-1]);
-    let n = mask.numel() as i64 / 128 - 1;
-    let every_tile = |start: i64| mask.narrow(0, start, 128 * n).slice(0, 0, None, 128);
+    let n = mask.numel() as i64 / TILE - 1;
+    let every_tile = |start: i64| mask.narrow(0, start, TILE * n).slice(0, 0, None, TILE);
     every_tile(to).copy_(&every_tile(from).copy());
     mask.reshape(SIZE)
 }
@@ -78,22 +81,29 @@ fn off_by_one_at_the_edge_of_a_tile() {
         }
     };
     // The last element of a tile is its neighbour's, or the next tile's first one.
-    assert_found(&right(0.5), forward(126, 127), "correlation over dimension 2, lag 1");
-    assert_found(&right(0.5), forward(128, 127), "correlation in memory, lag 1");
+    assert_found(&right(0.5), forward(TILE - 2, TILE - 1), "neighbours by place in a tile, lag 1");
+    assert_found(&right(0.5), forward(TILE, TILE - 1), "neighbours by place in a tile, lag 1");
+    // Or it is the element's whose bit is beside its own, in the same word.
+    assert_found(
+        &right(0.5),
+        forward(TILE - 65, TILE - 1),
+        "neighbours by place in a tile, lag 64",
+    );
 }
 
 #[test]
 fn an_element_of_each_tile_that_is_never_dropped() {
     let first_is_kept = |x: &Tensor| {
         let mask = unscaled_elements(0.5).draw_mask(x, true).unwrap();
-        let _ = mask.reshape([-1, 128]).select(1, 0).fill_(1.0);
+        let _ = mask.reshape([-1, TILE]).select(1, 0).fill_(1.0);
         apply_mask(x, &mask).unwrap()
     };
-    assert_found(&right(0.5), first_is_kept, "keep rate");
+    assert_found(&right(0.5), first_is_kept, "rate by place in a tile");
     // Even if the others make up for it.
     let made_up_for = |x: &Tensor| {
-        let mask = unscaled_elements(0.5 * 128.0 / 127.0).draw_mask(x, true).unwrap();
-        let _ = mask.reshape([-1, 128]).select(1, 0).fill_(1.0);
+        let mask =
+            unscaled_elements(0.5 * TILE as f64 / (TILE - 1) as f64).draw_mask(x, true).unwrap();
+        let _ = mask.reshape([-1, TILE]).select(1, 0).fill_(1.0);
         apply_mask(x, &mask).unwrap()
     };
     assert_found(&right(0.5), made_up_for, "rate by place in a tile");
