@@ -67,14 +67,14 @@ mod autograd {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    /// Compiles `src/autograd` in, unless there are no headers to be found.
+    /// Compiles `src/libtorch.cpp` in, unless there are no headers to be found.
     pub fn compile(lib: Option<&str>) {
         let Some(headers) = Headers::of_pytorch().or_else(|| Headers::of_libtorch(lib)) else {
             println!("cargo::warning=found no headers of libtorch: masks are kept, not recomputed");
             return;
         };
         println!("cargo::rustc-cfg=recompute");
-        println!("cargo::rerun-if-changed=src/autograd/function.cpp");
+        println!("cargo::rerun-if-changed=src/libtorch.cpp");
         cc::Build::new()
             .cpp(true)
             .std("c++17")
@@ -82,8 +82,8 @@ mod autograd {
             .includes(&headers.folders)
             .define("_GLIBCXX_USE_CXX11_ABI", headers.cxx11_abi.as_str())
             .define("GLOG_USE_GLOG_EXPORT", None)
-            .file("src/autograd/function.cpp")
-            .try_compile("tch_dropout_autograd")
+            .file("src/libtorch.cpp")
+            .try_compile("tch_dropout_libtorch")
             .unwrap_or_else(|error| {
                 panic!("{error}\nWithout the feature recompute no C++ is compiled.")
             });

@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::bernoulli::{Bernoulli, TILE};
 use super::dispatch::Instructions;
 use super::fill::Fill;
+use super::large;
 use super::openmp;
 use crate::error::Result;
 
@@ -39,6 +40,9 @@ impl Layout {
     }
 
     fn allocate(&self) -> Result<Tensor> {
+        if let Some(tensor) = large::empty(&self.size, self.strides.as_deref(), self.kind) {
+            return Ok(tensor);
+        }
         let options = (self.kind, Device::Cpu);
         Ok(match &self.strides {
             None => Tensor::f_empty(&self.size, options)?,

@@ -7,11 +7,13 @@
 //! | `number` | half precision's arithmetic |
 //! | `dispatch` | this CPU's best instructions |
 //! | `memory` | tensors as slices |
+//! | `large` | memory for large tensors, without gaps |
 //! | `openmp` | libtorch's own threads |
 
 mod bernoulli;
 mod dispatch;
 mod fill;
+mod large;
 mod memory;
 mod number;
 mod openmp;

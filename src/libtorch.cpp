@@ -1,7 +1,8 @@
-// A backward that is a Rust closure, over libtorch's public torch::autograd::Function.
-//
-// mod.rs says what it is for, and declares what is extern "C" here.
+// What tch does not pass on of libtorch's public C++. Each extern "C" function says who declares and uses it.
 
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
@@ -78,6 +79,7 @@ struct Function : torch::autograd::Function<Function> {
 
 } // namespace
 
+// For autograd/mod.rs: a backward that is a Rust closure, over torch::autograd::Function.
 // Null where it has told an error. The closure is dropped in any case, sooner or later.
 extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t count,
                                              const Tensor *y, Closure closure, Tell tell,
@@ -101,5 +103,62 @@ extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t
   return nullptr;
 }
 
-// For src/trace.rs.
+namespace {
+
+// Memory for a large tensor: this header, and the tensor's bytes from the next multiple of 64 on.
+struct Block {
+  size_t capacity;
+};
+
+// libtorch's alignment, for its vector instructions.
+constexpr size_t ALIGNMENT = 64;
+// What glibc maps by itself and gives back to the system at once, whatever its dynamic threshold.
+constexpr size_t MAPPED = 32 << 20;
+
+// The block that was freed last, which the caches still hold; the next tensor of about its size takes it.
+std::atomic<Block *> last_freed;
+
+void keep_block(void *block) {
+  auto kept = static_cast<Block *>(block);
+  std::free(kept->capacity < MAPPED ? last_freed.exchange(kept) : kept);
+}
+
+Block *new_block(size_t bytes) {
+  Block *block = bytes < MAPPED ? last_freed.exchange(nullptr) : nullptr;
+  if (block && block->capacity >= bytes && block->capacity - bytes <= bytes / 8)
+    return block;
+  std::free(block);
+  if (bytes > SIZE_MAX - sizeof(Block) - ALIGNMENT)
+    return nullptr;
+  block = static_cast<Block *>(std::malloc(sizeof(Block) + ALIGNMENT + bytes));
+  if (block)
+    block->capacity = bytes;
+  return block;
+}
+
+} // namespace
+
+// For cpu/large.rs: gives an empty CPU tensor a size, strides (or null: contiguous), and memory of its own.
+// False where there is none; the tensor is then as it was.
+extern "C" bool tch_dropout_give_memory(Tensor *tensor, size_t bytes, size_t dims,
+                                        const int64_t *size, const int64_t *strides) noexcept {
+  Block *block = new_block(bytes);
+  if (!block)
+    return false;
+  try {
+    auto after = reinterpret_cast<uintptr_t>(block + 1);
+    auto data = reinterpret_cast<void *>((after + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    at::DataPtr memory(data, block, &keep_block, at::kCPU);
+    // Resizable, by libtorch's own allocator, as every tensor's memory is.
+    at::Storage storage(at::Storage::use_byte_size_t(), bytes, std::move(memory),
+                        c10::GetAllocator(at::kCPU), /*resizable=*/true);
+    tensor->set_(std::move(storage), 0, at::IntArrayRef(size, dims),
+                 at::IntArrayRef(strides, strides ? dims : 0));
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+// For trace.rs.
 extern "C" bool tch_dropout_is_tracing() { return torch::jit::tracer::isTracing(); }
