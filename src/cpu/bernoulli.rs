@@ -1,20 +1,20 @@
 //! Which elements are dropped: as few random bits as `p` needs, compared with a threshold.
 //!
-//! Element i is dropped if its random bits, read as a binary fraction, are below `p`. For `p = 0.5` that takes
-//! one bit. In general the first bit that differs from `p`'s decides, so bits are drawn plane by plane: plane k
-//! has bit k of every element, and after it an element is still *tied* only if all its bits so far are `p`'s.
-//! Eight planes settle all but one element in 256; those draw 32 bits each from the tile's pool, and 32 more in
-//! one case of 2³². So an element takes little more than eight bits, and `p` is exact to 2⁻⁶⁴.
+//! Element i is dropped if its random bits, read as a binary fraction, are below `p`. For `p = 0.5` that
+//! takes one bit. In general the first bit that differs from `p`'s decides, so bits are drawn plane by plane:
+//! plane k has bit k of every element, and after it an element is still *tied* only if all its bits so far
+//! are `p`'s. Eight planes settle all but one element in 256; those draw 32 bits each from the tile's pool,
+//! and 32 more in one case of 2³². So an element takes little more than eight bits, and `p` is exact to 2⁻⁶⁴.
 //!
-//! Why eight: a tie costs a branch that no CPU can predict. Six planes leave 32 ties in a tile, and were slower by
-//! two thirds with AVX-512 and by a quarter with AVX2; ten leave two, and were no faster. Sixteen bits at once,
-//! compared as integers, would draw twice as much.
+//! Why eight: a tie costs a branch that no CPU can predict. Six planes leave 32 ties in a tile, and were
+//! slower by two thirds with AVX-512 and by a quarter with AVX2; ten leave two, and were no faster. Sixteen
+//! bits at once, compared as integers, would draw twice as much.
 
 use crate::probability::Probability;
 use crate::rng::counter::Counter;
 use crate::rng::philox::WORDS;
 
-/// Elements that are decided together.
+/// How many elements are decided together.
 pub(super) const TILE: usize = 32 * WORDS;
 
 /// Bits that every element of a tile draws, unless `p` has fewer binary digits.
@@ -51,28 +51,35 @@ impl Bernoulli {
             }
         }
         if digits > PLANES {
-            self.settle_ties(tile, threshold << PLANES, &tied, &mut dropped);
+            self.settle_ties(tile, threshold << PLANES, &mut tied, &mut dropped);
         }
         dropped.map(|dropped| !dropped)
     }
 
     /// Compares the ties' further bits with the threshold's, in the order of their words and bits.
     #[inline(always)]
-    fn settle_ties(&self, tile: u64, threshold: u64, tied: &Keep, dropped: &mut Keep) {
+    fn settle_ties(&self, tile: u64, threshold: u64, tied: &mut Keep, dropped: &mut Keep) {
         let (first, second) = ((threshold >> 32) as u32, threshold as u32);
         let mut pool = Pool::new(&self.counter, tile);
-        for (&tied, dropped) in tied.iter().zip(dropped) {
-            let mut left = tied;
-            while left != 0 {
-                let lowest = left & left.wrapping_neg();
-                let word = pool.next();
-                let below = if word == first { pool.next() < second } else { word < first };
-                // No branch on a random bit, which no CPU can predict.
-                *dropped |= lowest & u32::from(below).wrapping_neg();
-                left ^= lowest;
-            }
+        // Most words have no tie: a branch for each, on a random bit, would cost more than the ties.
+        let mut words_left = words_with_ties(tied);
+        while words_left != 0 {
+            let word = words_left.trailing_zeros() as usize % WORDS;
+            let lowest = tied[word] & tied[word].wrapping_neg();
+            tied[word] ^= lowest;
+            words_left ^= u64::from(tied[word] == 0) << word;
+            let bits = pool.next();
+            let below = if bits == first { pool.next() < second } else { bits < first };
+            dropped[word] |= lowest & u32::from(below).wrapping_neg();
         }
     }
+}
+
+/// Bit l is set if word l has a tie.
+#[inline(always)]
+fn words_with_ties(tied: &Keep) -> u64 {
+    let bits = tied.iter().enumerate().map(|(l, &tied)| u64::from(tied != 0) << l);
+    bits.fold(0, |words, bit| words | bit)
 }
 
 /// A tile's further random words, drawn 64 at a time.
@@ -99,7 +106,7 @@ impl<'a> Pool<'a> {
         self.words[(self.used - 1) % WORDS]
     }
 
-    /// A tile hardly ever has more than 64 ties, where eight are expected.
+    /// A tile hardly ever has more than 64 ties; eight are expected.
     #[cold]
     fn refill(&mut self) {
         self.words = self.counter.pool(self.tile, self.filled);
