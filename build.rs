@@ -1,13 +1,13 @@
-//! Where libtorch is, for this crate's own tests, examples and benches; whether it has CUDA; and the C++ of
-//! src/autograd, compiled against it.
+//! Finds libtorch for this crate's own tests, examples and benches, checks whether it has CUDA, and compiles
+//! src/libtorch.cpp against it.
 //!
-//! Cargo passes link arguments to the binaries of this package only. What an importing project has to
-//! do is in build.md.
+//! Cargo passes link arguments to the binaries of this package only. build.md says what an importing project
+//! has to do.
 
 use std::env;
 use std::path::Path;
 
-/// A function of libtorch's whose name tells that it takes the `std::string` of before GCC 5.
+/// A libtorch function whose mangled name shows that it takes the `std::string` from before GCC 5.
 const OLD_ABI: &[u8] = b"torchCheckFailEPKcS2_jRKSs";
 
 fn main() {
@@ -31,15 +31,15 @@ fn link(lib: &str) {
     println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
     check_abi(lib);
 
-    // The whole directory, as cargo would rerun each time for a file that is not there.
+    // The whole directory, since cargo would rerun every time for a missing file.
     println!("cargo::rerun-if-changed={lib}");
     if Path::new(lib).join("libtorch_cuda.so").exists() {
-        // Compiles src/link_cuda.rs, which keeps it.
+        // Compiles src/link_cuda.rs in, which keeps that library.
         println!("cargo::rustc-cfg=libtorch_cuda");
     }
 }
 
-/// torch-sys doesn't look which C++ ABI libtorch has, and the wrong one ends in pages of the linker's output.
+/// torch-sys doesn't check which C++ ABI libtorch has, and the wrong one ends in pages of linker output.
 fn check_abi(lib: &str) {
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     println!("cargo::rerun-if-env-changed=LIBTORCH_USE_PYTORCH");
@@ -60,14 +60,15 @@ fn check_abi(lib: &str) {
     }
 }
 
-/// Compiles the C++ as torch-sys compiles its own, from the same variables: it passes on none of this.
+/// Compiles the C++ as torch-sys compiles its own, from the same environment variables: it passes none of
+/// this on.
 #[cfg(feature = "recompute")]
 mod autograd {
     use std::env;
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    /// Compiles `src/libtorch.cpp` in, unless there are no headers to be found.
+    /// Compiles `src/libtorch.cpp`, unless no headers are found.
     pub fn compile(lib: Option<&str>) {
         let Some(headers) = Headers::of_pytorch().or_else(|| Headers::of_libtorch(lib)) else {
             println!("cargo::warning=found no headers of libtorch: masks are kept, not recomputed");

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The library's tests (not those of the MNIST experiment) with each tch that Cargo.toml allows, next to the
-# libtorch that it wants:
+# libtorch that it wants, with and without the feature `recompute`:
 #
 #     sh scripts/test-versions.sh [VERSION ...]
 #
@@ -38,7 +38,8 @@ test_copy() {
         cargo update --package tch --precise "$2" &&
         cargo update --package torch-sys --precise "$2" &&
         cargo build --release --package tch-dropout --examples && # which some tests run
-        cargo test --release --package tch-dropout --no-fail-fast --tests
+        cargo test --release --package tch-dropout --no-fail-fast --tests &&
+        cargo test --release --package tch-dropout --no-fail-fast --tests --no-default-features
 }
 
 test_version() {

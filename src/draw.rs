@@ -1,4 +1,4 @@
-//! One forward's draw, and the one way from `x` to its mask or its product.
+//! One draw, and the way from `x` to its mask or its product.
 
 use tch::{Device, Kind, Tensor};
 
@@ -12,7 +12,7 @@ use crate::rng::counter::Counter;
 use crate::rng::stream::Stream;
 use crate::trace;
 
-/// One forward's draw, with everything known but the random numbers.
+/// One draw, with everything known but the random numbers.
 pub(crate) struct Draw<'a> {
     /// 0 in evaluation.
     pub(crate) p: Probability,
@@ -23,11 +23,11 @@ pub(crate) struct Draw<'a> {
     pub(crate) size: Vec<i64>,
     /// The mask's kind.
     pub(crate) kind: Kind,
-    /// In how many rows folded passes repeat each row of the mask.
+    /// How many times folded passes repeat each row of the mask.
     pub(crate) repeats: i64,
 }
 
-/// A mask, where its numbers come from.
+/// A mask, by the source of its random numbers.
 enum Source {
     /// Philox on the CPU; not stored yet.
     Counter(ImplicitMask),
@@ -77,7 +77,7 @@ impl Draw<'_> {
         })
     }
 
-    /// Folded passes repeat each row of the mask that their rows share.
+    /// Repeats each row of the mask for the rows of `x` that share it in folded passes.
     fn repeated(&self, mask: Tensor) -> Result<Tensor> {
         match self.repeats {
             1 => Ok(mask),
@@ -101,8 +101,8 @@ impl Draw<'_> {
         }
     }
 
-    /// Whether this is libtorch's own dropout, in one operation: on a GPU, where it takes one kernel, and in a
-    /// trace, which records it as such.
+    /// Whether this is libtorch's own dropout, in one operation: on a GPU, where it takes one kernel, and in
+    /// a trace, which records it as such.
     fn is_fused(&self, x: &Tensor) -> bool {
         let per_element = || match trace::is_tracing() {
             // The trace's next input may have another size.
@@ -131,7 +131,8 @@ impl Draw<'_> {
                 return self.drawn_by_libtorch(mask);
             }
         };
-        // A seed's mask is drawn in the order of its indices, so that it does not depend on x's memory format.
+        // With a seed, a mask is drawn in the order of its indices, so it does not depend on x's memory
+        // format.
         let seeded = self.stream.is_some();
         let layout = if !seeded && self.size == x.size() && self.kind == x.kind() {
             Layout::like(x)?
@@ -151,7 +152,7 @@ impl Draw<'_> {
     }
 
     /// A tensor of the mask's size and kind, made from `x` by operations that a trace records, so that the
-    /// traced model takes batches of any size, whatever the size that it was traced with.
+    /// traced model takes batches of any size.
     fn like_mask(&self, x: &Tensor) -> Result<Tensor> {
         let mut like = x.shallow_clone();
         for (dim, shared) in (0..).zip(self.shape.shared_dims(x.dim())) {

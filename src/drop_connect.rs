@@ -9,7 +9,7 @@ use crate::error::{Result, or_panic};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
 
-/// How [`drop_connect`] makes a layer.
+/// The options of [`drop_connect`].
 ///
 /// ```
 /// use tch_dropout::DropConnectConfig;
@@ -22,7 +22,7 @@ pub struct DropConnectConfig {
     pub p: f64,
     /// Whether kept weights are multiplied by `1 / (1 - p)`; true by default.
     pub rescale: bool,
-    /// How the linear layer is made.
+    /// The options of the linear layer.
     pub linear: nn::LinearConfig,
 }
 
@@ -35,9 +35,9 @@ impl Default for DropConnectConfig {
 /// A linear layer that drops weights instead of activations (Wan et al. 2013): in training,
 /// `x · (weight * mask / (1 - p))ᵀ + bias`, without the division if `rescale` is false.
 ///
-/// Each forward draws a mask with an element for each weight, which the batch shares. The bias is never
-/// dropped. Like [`nn::Linear`], the layer holds tensors, and so is `Send` but not `Sync`. Made by
-/// [`drop_connect`].
+/// Each forward pass draws a mask with one element per weight, and the whole batch shares it. The bias is
+/// never dropped. Like [`nn::Linear`], the layer holds tensors, and so is `Send` but not `Sync`.
+/// [`drop_connect`] makes one.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
@@ -50,7 +50,7 @@ impl Default for DropConnectConfig {
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
 pub struct DropConnect {
-    /// The layer as it is in evaluation.
+    /// The linear layer, as evaluation uses it.
     pub linear: nn::Linear,
     noise: Noise,
 }
@@ -122,8 +122,8 @@ impl DropConnect {
         Ok(x.f_linear(&draw.multiply(ws, None)?, bs.as_ref())?)
     }
 
-    /// Whether `x` can be multiplied by the weight. Asked before a mask is drawn, so that an error takes no
-    /// step; libtorch knows how to tell it.
+    /// Whether `x` can be multiplied by the weight. Checked before a mask is drawn, so that an error takes no
+    /// step; libtorch reports it.
     fn fits(&self, x: &Tensor) -> Result<bool> {
         let ws = &self.linear.ws;
         if x.size().last() != ws.size().last() || x.device() != ws.device() {
@@ -165,7 +165,7 @@ impl nn::ModuleT for DropConnect {
 /// As PyTorch prints a layer: `DropConnect(in_features=8, out_features=4, p=0.5, rescale=true)`.
 impl fmt::Display for DropConnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The field is public, so that its weight may have any shape.
+        // The field is public, so its weight may have any shape.
         let size = self.linear.ws.size();
         let [inputs, outputs] = [size.last(), size.first()].map(|size| size.copied().unwrap_or(1));
         let (p, rescale) = (self.p(), self.noise.rescale);
@@ -176,7 +176,7 @@ impl fmt::Display for DropConnect {
     }
 }
 
-/// What `Display` prints.
+/// The same as `Display`.
 impl fmt::Debug for DropConnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

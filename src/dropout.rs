@@ -47,7 +47,7 @@ pub type TrueDropout = DropoutLayer<true>;
 
 /// What [`Dropout`] and [`TrueDropout`] share: everything but whether kept elements are rescaled.
 ///
-/// Choose the elements that share a draw by the constructor, for `x` of shape `[N, C, ...]`:
+/// The constructor says which elements share a draw, for `x` of shape `[N, C, ...]`:
 /// [`elements`](Self::elements), [`channels`](Self::channels), [`samples`](Self::samples),
 /// [`columns`](Self::columns) (the article's), [`batch`](Self::batch) or [`shared`](Self::shared).
 ///
@@ -127,7 +127,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         Self::over(NoiseShape::Samples, p)
     }
 
-    /// One draw per forward, whatever the input's shape: stochastic depth's batch mode.
+    /// One draw per forward pass, whatever the input's shape: stochastic depth's batch mode.
     ///
     /// ```
     /// let layer = tch_dropout::TrueDropout::batch(0.1)?;
@@ -154,7 +154,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         Ok(DropoutLayer { noise: Noise::new(p, shape, RESCALE)? })
     }
 
-    /// The layer over another noise shape, for one that is chosen at run time.
+    /// The same layer over another noise shape, for a shape that is chosen at run time.
     ///
     /// ```
     /// use tch_dropout::{NoiseShape, TrueDropout};
@@ -182,11 +182,12 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
 
     noise_methods!();
 
-    /// Draws the mask of one forward, to keep and apply more than once; ones in evaluation.
+    /// Draws a mask, to keep and apply more than once. In evaluation it is all ones.
     ///
-    /// The mask's shape is the noise shape for `x` (with a row for each row of `x`, where folded passes of Monte Carlo
-    /// dropout each have their own); its elements are 0 and 1, or 0 and `1 / (1 - p)`. Here
-    /// one mask serves all time steps of a recurrent loop (variational dropout, Gal and Ghahramani 2016):
+    /// The mask's shape is the noise shape for `x`. (It has a row for each row of `x` in folded passes of
+    /// Monte Carlo dropout, which each have a mask of their own.) Its elements are 0 and 1, or 0 and
+    /// `1 / (1 - p)`. Here one mask serves all time steps of a recurrent loop (variational dropout, Gal and
+    /// Ghahramani 2016):
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
@@ -204,7 +205,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     ///
-    /// Here two branches share one, and the second is computed again later:
+    /// Here two branches share a mask, and the second is recomputed later:
     ///
     /// ```
     /// # use tch::{Device, Kind, Tensor};
@@ -232,11 +233,12 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// `x` has any shape that fits the noise shape (`[N, C, ...]` for columns), any device, and a
     /// floating-point, complex, integer or boolean kind. The output has the same shape, device, memory format
-    /// and kind; but integers become floats in a layer that rescales, in training and evaluation alike.
+    /// and kind, except that integers become floats in a layer that rescales, in training and evaluation
+    /// alike.
     ///
-    /// The gradient with respect to `x` is the output's gradient times the mask, rescaling included. With `train` false, `p = 0` or an empty `x`, the
-    /// output is `x` itself and shares its memory, and nothing is drawn. A model that
-    /// [`monte_carlo`](crate::monte_carlo) runs draws in evaluation too.
+    /// The gradient with respect to `x` is the output's gradient times the mask, rescaling included. With
+    /// `train` false, `p = 0` or an empty `x`, the output is `x` itself and shares its memory, and nothing is
+    /// drawn. Under [`monte_carlo`](crate::monte_carlo), the layer draws in evaluation too.
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
@@ -257,7 +259,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         self.noise.forward(x, None, train)
     }
 
-    /// `residual + dropout(x)`, as transformers have it: in one pass over elements on a CPU, with a gradient to
+    /// `residual + dropout(x)`, as in a transformer: in one pass over elements on a CPU, with gradients for
     /// both.
     ///
     /// ```
@@ -284,8 +286,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// # Shapes
     ///
-    /// `x` as for [`f_forward_t`](Self::f_forward_t); `residual` has the same shape, or one that broadcasts with
-    /// it.
+    /// `x` as for [`f_forward_t`](Self::f_forward_t); `residual` has the same shape, or one that broadcasts
+    /// with it.
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
@@ -299,8 +301,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// # Errors
     ///
-    /// Those of [`f_forward_t`](Self::f_forward_t), and libtorch's for a residual on another device, or of a shape that does
-    /// not broadcast.
+    /// Those of [`f_forward_t`](Self::f_forward_t), and libtorch's for a residual on another device, or of a
+    /// shape that does not broadcast.
     pub fn f_forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.forward(x, Some(residual), train)
     }
@@ -321,7 +323,7 @@ impl<const RESCALE: bool> fmt::Display for DropoutLayer<RESCALE> {
     }
 }
 
-/// What `Display` prints.
+/// The same as `Display`.
 impl<const RESCALE: bool> fmt::Debug for DropoutLayer<RESCALE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

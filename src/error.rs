@@ -2,7 +2,7 @@
 
 use tch::{Kind, TchError};
 
-/// What goes wrong in this crate.
+/// The errors of this crate.
 ///
 /// ```
 /// # use tch_dropout::{Error, TrueDropout};
@@ -13,7 +13,7 @@ use tch::{Kind, TchError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A probability outside `[0, 1]`, or not a number.
+    /// A probability outside `[0, 1]`, or NaN.
     #[error("p must be a probability in [0, 1], got {0:?}")]
     Probability(f64),
 
@@ -80,7 +80,7 @@ pub enum Error {
         got: usize,
     },
 
-    /// More streams of one seed than it has layers.
+    /// More streams than one seed has layer numbers.
     #[error("one seed serves 65536 layers, and all of them are taken")]
     Layers,
 
@@ -91,7 +91,7 @@ pub enum Error {
     )]
     Traced,
 
-    /// What goes wrong in Monte Carlo dropout.
+    /// An error of Monte Carlo dropout.
     #[error(transparent)]
     MonteCarlo(#[from] MonteCarloError),
 
@@ -100,8 +100,8 @@ pub enum Error {
     Torch(#[from] TchError),
 }
 
-/// What goes wrong in [`monte_carlo`](crate::monte_carlo), [`MonteCarlo`](crate::MonteCarlo), and in
-/// the layers of a model that they run.
+/// The errors of [`monte_carlo`](crate::monte_carlo), of [`MonteCarlo`](crate::MonteCarlo), and of the layers
+/// in a model that they run.
 ///
 /// ```
 /// # use tch_dropout::{Error, MonteCarlo, MonteCarloError};
@@ -196,12 +196,16 @@ pub enum MonteCarloError {
     /// Monte Carlo dropout in a model that is itself run in folded passes.
     #[error("Monte Carlo dropout cannot run inside folded passes: give the outer one fold 1")]
     Nested,
+
+    /// A trace that is recorded within folded passes.
+    #[error("a model cannot be traced inside folded passes: trace it by itself, or use fold 1")]
+    Traced,
 }
 
 /// A `Result` with this crate's [`Error`](enum@Error).
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// Panics with an error's text, at the line of the caller (which a closure would not know).
+/// Panics with an error's text, at the line of the caller (which a closure would lose).
 #[track_caller]
 pub(crate) fn or_panic<T>(result: Result<T>) -> T {
     match result {

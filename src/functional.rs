@@ -6,12 +6,12 @@ use crate::error::{Result, or_panic};
 use crate::noise::Noise;
 use crate::noise_shape::NoiseShape;
 
-/// [`Tensor::dropout`], faster on a CPU: drops each element with probability `p` in training and multiplies
-/// the others by `1 / (1 - p)`; in evaluation returns `x`.
+/// [`Tensor::dropout`], faster on a CPU. In training it drops each element with probability `p` and
+/// multiplies the others by `1 / (1 - p)`; in evaluation it returns `x`.
 ///
-/// Replace `x.dropout(p, train)` with `dropout(&x, p, train)`. It follows [`tch::manual_seed`], and draws under
-/// [`monte_carlo`](crate::monte_carlo) too. A layer, such as [`TrueDropout`](crate::TrueDropout), can also have
-/// a seed of its own.
+/// Replace `x.dropout(p, train)` with `dropout(&x, p, train)`. It follows [`tch::manual_seed`], and under
+/// [`monte_carlo`](crate::monte_carlo) it draws in evaluation too. A layer, such as
+/// [`TrueDropout`](crate::TrueDropout), can also have a seed of its own.
 ///
 /// ```
 /// use tch::{Device, Kind, Tensor};
@@ -45,12 +45,14 @@ pub fn dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
 ///
 /// # Errors
 ///
-/// `p` outside `[0, 1]`; a tensor that is not strided, or of a kind that cannot be multiplied; running out of memory.
+/// `p` outside `[0, 1]`; a tensor that is not strided, or of a kind that cannot be multiplied; running out of
+/// memory.
 pub fn f_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
     Noise::new(p, NoiseShape::Elements, true)?.forward(x, None, train)
 }
 
-/// [`Tensor::feature_dropout`]: drops whole channels of `[N, C, ...]` for each sample, and rescales the others.
+/// [`Tensor::feature_dropout`]: drops whole channels of `[N, C, ...]` for each sample, and rescales the
+/// others.
 ///
 /// ```
 /// use tch::{Device, Kind, Tensor};
@@ -83,7 +85,7 @@ pub fn feature_dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
 ///
 /// # Errors
 ///
-/// Those of [`f_dropout`], and fewer than two dimensions.
+/// Those of [`f_dropout`]; an `x` of fewer than two dimensions.
 pub fn f_feature_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
     Noise::new(p, NoiseShape::Channels, true)?.forward(x, None, train)
 }

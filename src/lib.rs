@@ -1,4 +1,5 @@
-//! Dropout for [`tch`](https://docs.rs/tch): any noise shape, a seed per layer, and on a CPU hardly more than a multiplication.
+//! Dropout for [`tch`](https://docs.rs/tch): any noise shape, a seed per layer, and on a CPU hardly more than
+//! the cost of a multiplication.
 //!
 //! # The idea
 //!
@@ -32,25 +33,26 @@
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
-//! This crate finds libtorch as `tch` does: through `LIBTORCH`, or downloaded with the feature
-//! `download-libtorch`. The repository's build.md has all the ways, and tells what a program needs to find
-//! libtorch when it runs. If libtorch has CUDA, importing this crate keeps the
-//! linker from dropping it (on Linux).
+//! This crate finds libtorch as `tch` does: through `LIBTORCH`, or by a download with the feature
+//! `download-libtorch`. The repository's build.md lists all the ways, and says what a program needs to find
+//! libtorch at run time. If libtorch has CUDA, importing this crate keeps the linker from dropping the CUDA
+//! part (on Linux).
 //!
 //! # Which one do I want?
 //!
 //! - The usual dropout, `torch.nn.Dropout`: [`TrueDropout::elements`](DropoutLayer::elements); between
 //!   convolutions, [`channels`](DropoutLayer::channels); around a residual branch,
-//!   [`samples`](DropoutLayer::samples); for sequences `[N, T, C]`, [`shared(p, &[1])`](DropoutLayer::shared).
+//!   [`samples`](DropoutLayer::samples); for sequences `[N, T, C]`,
+//!   [`shared(p, &[1])`](DropoutLayer::shared).
 //! - One line in place of `x.dropout(p, train)`: [`dropout(&x, p, train)`](dropout()).
-//! - One mask for several forwards (a recurrent loop, a recomputed forward, two branches):
+//! - One mask for several forward passes (a recurrent loop, recomputation, two branches):
 //!   [`draw_mask`](DropoutLayer::draw_mask) once, then [`apply_mask`] each time.
 //! - How sure a trained model is: [`monte_carlo`] runs it many times with dropout on.
 //! - Weights dropped instead of activations: [`drop_connect`].
 //! - The article's layers, [`Dropout`] and [`TrueDropout`] over [`columns`](DropoutLayer::columns).
 //!   **`TrueDropout::new(p)` is the article's layer, and not `torch.nn.Dropout`:** it drops a column for the
 //!   whole batch.
-//! - What to write in place of PyTorch's, Keras's, Flax's, candle's or burn's: [`migration`].
+//! - Coming from PyTorch, Keras, Flax, candle or burn: [`migration`].
 //!
 //! "The article" is "Dropout is drop-dead easy to implement", from which this crate started.
 //!
@@ -58,28 +60,30 @@
 //!
 //! Without a seed, [`tch::manual_seed`] decides all masks, whatever the number of threads. A layer
 //! [with a seed](DropoutLayer::with_seed) has a [`Stream`] of its own, whose k-th mask is the same on every
-//! device, beside any other layers, and after a restart from a checkpoint. [`Streams`] gives every layer of a
-//! model its stream from one seed.
+//! device, whatever other layers run, and after a restart from a checkpoint. [`Streams`] gives each layer of
+//! a model its stream, all from one seed.
 //!
 //! # Cost
 //!
-//! On a CPU, elements take one pass from `x` to `x * mask`, on all of libtorch's threads (on Linux; elsewhere on
-//! one). No mask is stored, and nothing is kept for the backward pass, which draws the mask again (the default feature
-//! `recompute`, which compiles a little C++; without it, a mask is kept where a gradient will need it). An element
-//! takes one random bit for `p = 0.5`, and little more than eight otherwise; libtorch draws 53, one element after the
-//! other. Some builds of libtorch have a faster path on Intel CPUs, through MKL, and there is less to gain there.
-//! `cargo bench --bench speed` compares, and README has a table.
+//! On a CPU, dropping elements takes one pass from `x` to `x * mask`, on all of libtorch's threads (on Linux;
+//! elsewhere on one). No mask is stored, and nothing is kept for the backward pass, which draws the mask
+//! again. That is the default feature `recompute`, which compiles a little C++; without it, a mask is kept if
+//! a gradient will need it. An element takes one random bit for `p = 0.5`, and little more than eight
+//! otherwise; libtorch draws 53, one element after the other. Some builds of libtorch have a faster path on
+//! Intel CPUs, through MKL, which leaves less to gain. `cargo bench --bench speed` compares the two, and
+//! README has a table.
 //!
-//! On a GPU, a layer without a seed draws with libtorch's generator there, and [`TrueDropout`] over elements
-//! is libtorch's own fused kernel. A layer with a seed draws on the CPU and copies the mask, which is slower.
+//! On a GPU, a layer without a seed draws with libtorch's generator for that GPU, and [`TrueDropout`] over
+//! elements is libtorch's own fused kernel. A layer with a seed draws on the CPU and copies the mask, which
+//! is slower.
 //!
 //! # Limits
 //!
 //! - A process that forks after it has used layers must not use them in the child: libtorch's threads
 //!   don't survive a fork. Its own operations have the same limit.
 //! - A model that is traced in training ([`CModule::create_by_tracing`](tch::CModule::create_by_tracing))
-//!   draws anew in each call of the trace, by libtorch's generator. A layer with a seed returns an error
-//!   there. On Windows, trace in evaluation only.
+//!   draws new masks in each call of the trace, from libtorch's generator. A layer with a seed returns an
+//!   error there. On Windows, trace in evaluation only.
 //! - In `f16` and `bf16` the scale `1 / (1 - p)` is rounded to that kind, as in
 //!   [`Tensor::dropout`](tch::Tensor::dropout): beyond `p = 1 - 1/65520` it is infinite in `f16`.
 #![deny(unsafe_code, reason = "the modules that need it say why")]
@@ -95,16 +99,16 @@ mod mask;
 pub mod migration;
 // What every layer holds: p, a noise shape, a stream.
 mod noise;
-// One forward's draw: from an input to its mask, or to its product.
+// One draw: from an input to its mask, or to the product.
 mod draw;
-// An input times a mask that nobody stores.
+// An input times a mask that is not stored.
 mod product;
 // Masks on the CPU: bits against a threshold, instruction sets, threads.
 mod cpu;
-// A backward that is a Rust closure.
+// A backward pass that is a Rust closure.
 #[cfg(recompute)]
 mod autograd;
-// Many passes of a model, and what tells the layers that they run.
+// Many passes of a model, and how its layers learn of them.
 mod monte_carlo;
 // Random numbers: Philox, the layout of its counter, a layer's stream.
 mod rng;
@@ -115,7 +119,7 @@ mod link_cuda;
 mod noise_shape;
 mod probability;
 mod trace;
-// What goes wrong in any of them.
+// The errors of them all.
 mod error;
 
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};

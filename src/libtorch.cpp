@@ -1,4 +1,5 @@
-// What tch does not pass on of libtorch's public C++. Each extern "C" function says who declares and uses it.
+// The parts of libtorch's public C++ that tch does not expose. Each extern "C" function names the file that
+// declares and uses it.
 
 #include <atomic>
 #include <cstdint>
@@ -18,10 +19,10 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Hands an error's text to the other language, which alone knows what `to` is.
+// Passes an error's text to the other language; only that one knows what `to` is.
 using Tell = void (*)(void *to, const char *text, size_t length);
 
-// A box of Rust's, and how to use it. `call` returns null where it has told an error.
+// A boxed Rust closure, and how to use it. `call` returns null after passing an error to `tell`.
 struct Closure {
   void *data;
   Tensor *(*call)(const void *data, const Tensor *gradient, size_t input, Tell tell, void *to);
@@ -30,7 +31,7 @@ struct Closure {
 
 using Data = std::unique_ptr<void, decltype(Closure::drop)>;
 
-// The closure as something that a node of the graph can hold, and drops.
+// The closure, in a form that a node of the graph can hold and drop.
 class Backward final : public torch::CustomClassHolder {
 public:
   Backward(Data data, decltype(Closure::call) call, size_t inputs)
@@ -55,12 +56,12 @@ private:
 };
 
 struct Function : torch::autograd::Function<Function> {
-  // `y` comes as a pointer, since a tensor would count as one more input.
+  // `y` is a pointer, since a tensor would count as one more input.
   static Tensor forward(AutogradContext *context, at::TensorList, const Tensor *y,
                         c10::intrusive_ptr<Backward> backward) {
     context->set_materialize_grads(false);
     context->saved_data["backward"] = c10::IValue::make_capsule(std::move(backward));
-    // libtorch would overwrite the history that a tensor has, for everyone who holds it.
+    // libtorch would overwrite the history that the tensor has, for everyone who holds it.
     return y->requires_grad() ? y->detach() : *y;
   }
 
@@ -79,8 +80,8 @@ struct Function : torch::autograd::Function<Function> {
 
 } // namespace
 
-// For autograd/mod.rs: a backward that is a Rust closure, over torch::autograd::Function.
-// Null where it has told an error. The closure is dropped in any case, sooner or later.
+// For autograd/mod.rs: a backward pass that is a Rust closure, through torch::autograd::Function. Returns
+// null after passing an error to `tell`. The closure is dropped in any case, sooner or later.
 extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t count,
                                              const Tensor *y, Closure closure, Tell tell,
                                              void *to) {
@@ -89,7 +90,7 @@ extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t
     variable_list variables;
     for (size_t input = 0; input < count; ++input)
       variables.push_back(*inputs[input]);
-    // Function would see to this too, but makes a node first, which takes as long as a small product.
+    // Function would do this too, but makes a node first, which takes as long as a small product.
     if (!at::GradMode::is_enabled() || !torch::autograd::any_variable_requires_grad(variables))
       return new Tensor(*y);
     auto backward = c10::make_intrusive<Backward>(std::move(data), closure.call, count);
@@ -112,10 +113,11 @@ struct Block {
 
 // libtorch's alignment, for its vector instructions.
 constexpr size_t ALIGNMENT = 64;
-// What glibc maps by itself and gives back to the system at once, whatever its dynamic threshold.
+// From this size on, glibc maps each block separately and unmaps it when freed, whatever its dynamic
+// threshold.
 constexpr size_t MAPPED = 32 << 20;
 
-// The block that was freed last, which the caches still hold; the next tensor of about its size takes it.
+// The block that was freed last, still in the caches; the next tensor of about its size takes it.
 std::atomic<Block *> last_freed;
 
 void keep_block(void *block) {
@@ -139,7 +141,7 @@ Block *new_block(size_t bytes) {
 } // namespace
 
 // For cpu/large.rs: gives an empty CPU tensor a size, strides (or null: contiguous), and memory of its own.
-// False where there is none; the tensor is then as it was.
+// Returns false if there is none; the tensor is then unchanged.
 extern "C" bool tch_dropout_give_memory(Tensor *tensor, size_t bytes, size_t dims,
                                         const int64_t *size, const int64_t *strides) noexcept {
   Block *block = new_block(bytes);

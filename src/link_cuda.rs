@@ -1,8 +1,8 @@
-//! Keeps libtorch's CUDA in whatever imports this crate.
+//! Keeps libtorch's CUDA library in any program that imports this crate.
 //!
-//! libtorch finds its CUDA half when the process has loaded it, not through symbols. So nothing refers
-//! to `libtorch_cuda.so`, linkers drop it, and [`tch::Cuda::is_available`] is false. One reference
-//! keeps it. Link arguments would too, but cargo gives a dependency's to nobody else.
+//! libtorch finds its CUDA part once the process has loaded it, not through symbols. So nothing refers to
+//! `libtorch_cuda.so`, the linker drops it, and [`tch::Cuda::is_available`] is false. One reference keeps it.
+//! Link arguments would too, but cargo does not pass on those of a dependency.
 
 #![allow(unsafe_code, reason = "declares a symbol of libtorch's")]
 
@@ -14,6 +14,6 @@ unsafe extern "C" {
     fn warp_size() -> c_int;
 }
 
-// `used`, as no one reads it: it is there for the linker.
+// `used`, since no code reads it: it is there for the linker.
 #[used]
 static KEEP: unsafe extern "C" fn() -> c_int = warp_size;

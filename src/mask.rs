@@ -30,8 +30,8 @@ pub fn column_mask(x: &Tensor, p: f64) -> Result<Tensor> {
     Noise::new(p, NoiseShape::Columns, false)?.draw_mask(x, true)
 }
 
-/// Draws a mask with a number for each element of `x`: 0 with probability `p`, and 1 otherwise.
-/// Otherwise like [`column_mask`]; `x` may have any shape. This is DropConnect's mask of a weight.
+/// Draws a mask with a number for each element of `x`: 0 with probability `p`, and 1 otherwise. `x` may have
+/// any shape; the rest is as in [`column_mask`]. DropConnect masks its weight like this.
 ///
 /// ```
 /// use tch::Tensor;
@@ -52,7 +52,7 @@ pub fn element_mask(x: &Tensor, p: f64) -> Result<Tensor> {
     Noise::new(p, NoiseShape::Elements, false)?.draw_mask(x, true)
 }
 
-/// Multiplies `x` by a mask, broadcast.
+/// Multiplies `x` by a mask, with broadcasting.
 ///
 /// The mask may come from a function or a layer of this crate, or be any tensor that broadcasts over
 /// `x` without changing its shape. If `x` is floating-point or complex, the result has `x`'s kind.

@@ -1,4 +1,4 @@
-//! What to write in place of another dropout. A page to read; there is nothing to call.
+//! What to write in place of another library's dropout. This page is documentation only.
 //!
 //! All dropouts on this page rescale what they keep, and so does [`TrueDropout`](crate::TrueDropout). They
 //! differ in the [noise shape](crate::NoiseShape): which elements share a draw.
@@ -32,9 +32,9 @@
 //!
 //! # A `Dropout` struct of your own
 //!
-//! Such a struct holds a probability, and its `ModuleT` calls `Tensor::dropout`, or fills in zeros where a
-//! Bernoulli draw says so, as rust-bert's `Dropout` and `XDropout` do. Replace its type with `TrueDropout`; its
-//! callers stay as they are:
+//! Such a struct holds a probability. Its `ModuleT` calls `Tensor::dropout`, or fills in zeros by a Bernoulli
+//! draw, as rust-bert's `Dropout` and `XDropout` do. Replace its type with `TrueDropout`; its callers stay as
+//! they are:
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};
@@ -53,8 +53,8 @@
 //! ```
 //!
 //! Two things change: a `p` outside `[0, 1]` is an error when the layer is made, and `p = 1` gives zeros, not
-//! NaN. One stays as in `Tensor::dropout`: a dropped infinity becomes NaN, which a struct that fills in zeros
-//! hides.
+//! NaN. One thing stays as in `Tensor::dropout`: a dropped infinity becomes NaN. A struct that fills in zeros
+//! hides that.
 //!
 //! # PyTorch
 //!
@@ -87,8 +87,8 @@
 //!
 //! # Keras
 //!
-//! A 1 in Keras's `noise_shape` is a dimension along which a draw is shared: name these dimensions. `rate` is
-//! `p`. Keras has the channels in the last dimension, unless told otherwise.
+//! A 1 in Keras's `noise_shape` marks a dimension along which a draw is shared: name these dimensions. `rate`
+//! is `p`. By default, Keras has the channels in the last dimension.
 //!
 //! | `keras.layers` | here |
 //! | --- | --- |
@@ -99,7 +99,7 @@
 //! | `SpatialDropout1D(rate)` on `(batch, steps, channels)` | `TrueDropout::shared(rate, &[1])` |
 //! | `SpatialDropout2D(rate)` on `(batch, rows, cols, channels)` | `TrueDropout::shared(rate, &[1, 2])` |
 //! | the same with `data_format="channels_first"` | `TrueDropout::channels(rate)` |
-//! | `seed=7` | [`.with_seed(7)`](crate::DropoutLayer::with_seed), with other numbers |
+//! | `seed=7` | [`.with_seed(7)`](crate::DropoutLayer::with_seed), with other random numbers |
 //!
 //! ```
 //! use tch_dropout::TrueDropout;
@@ -144,7 +144,7 @@
 //! # candle and burn
 //!
 //! Both draw per element. candle's layer takes a `train` flag, like tch's. burn's drops when its backend
-//! records gradients; here the flag says so.
+//! records gradients; here the `train` flag decides.
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};

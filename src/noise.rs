@@ -1,4 +1,4 @@
-//! What every layer holds, and what it asks of an input before it draws.
+//! What every layer holds, and what it checks of an input before it draws.
 
 use tch::{Kind, Tensor};
 
@@ -10,8 +10,8 @@ use crate::noise_shape::NoiseShape;
 use crate::probability::{AtomicProbability, Probability};
 use crate::rng::stream::Stream;
 
-/// What every layer holds: how likely an element is dropped, together with which others, whether kept
-/// ones are rescaled, and whose random numbers decide.
+/// What every layer holds: the probability, which elements share a draw, whether kept ones are rescaled, and
+/// where the random numbers come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Noise {
     p: AtomicProbability,
@@ -99,23 +99,27 @@ impl Noise {
         Draw { p, shape, rescale: *rescale, stream: stream.as_ref(), size, kind, repeats }
     }
 
-    /// What is asked of an input in training and evaluation alike. Returns its mask's kind.
+    /// Checks an input, in training and evaluation alike. Returns its mask's kind.
     fn check(&self, x: &Tensor) -> Result<Kind> {
-        if x.is_sparse() || x.is_mkldnn() || x.f_sparse_dim()? > 0 {
-            return Err(Error::Layout);
-        }
+        check_layout(x)?;
         mask_kind(x.kind(), self.rescale)
     }
 
-    /// A layer that sleeps drops with probability 0, and so does one with nothing to drop.
+    /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout) and for an empty `x`.
     fn effective_p(&self, x: &Tensor, train: bool) -> Probability {
         let active = (train || scope::is_active()) && x.numel() > 0;
         if active { self.p.load() } else { Probability::ZERO }
     }
 }
 
-/// What libtorch says of a residual that does not fit, before a mask is drawn: an error takes no step.
+fn check_layout(x: &Tensor) -> Result<()> {
+    let is_strided = !x.is_sparse() && !x.is_mkldnn() && x.f_sparse_dim()? == 0;
+    if is_strided { Ok(()) } else { Err(Error::Layout) }
+}
+
+/// Checks a residual before a mask is drawn, so that an error takes no step.
 fn check_residual(x: &Tensor, residual: &Tensor) -> Result<()> {
+    check_layout(residual)?;
     if residual.device() != x.device() {
         let _ = residual.f_add(x)?;
     } else if residual.size() != x.size() {
@@ -138,8 +142,8 @@ macro_rules! noise_methods {
             self.noise.p()
         }
 
-        /// Changes the probability from the next forward on, as a schedule does. Other threads may use the
-        /// layer meanwhile.
+        /// Changes the probability from the next forward pass on, as a schedule does. Other threads may be
+        /// using the layer.
         ///
         /// ```
         /// let layer = tch_dropout::TrueDropout::elements(0.0)?;
@@ -153,13 +157,13 @@ macro_rules! noise_methods {
         /// # Errors
         ///
         /// [`Error::Probability`](crate::Error::Probability) for a `p` outside `[0, 1]`; then the layer keeps
-        /// the one that it has.
+        /// its old one.
         pub fn set_p(&self, p: f64) -> $crate::error::Result<()> {
             self.noise.set_p(p)
         }
 
-        /// The layer's own random numbers: their seed, worker, layer and step. `None` for a layer that follows
-        /// [`tch::manual_seed`].
+        /// The layer's own random numbers: their seed, worker, layer and step. `None` for a layer that
+        /// follows [`tch::manual_seed`].
         ///
         /// ```
         /// use tch_dropout::{Stream, TrueDropout};
@@ -173,9 +177,9 @@ macro_rules! noise_methods {
             self.noise.stream.as_ref()
         }
 
-        /// Gives the layer random numbers of its own. A layer that has a [`Stream`](crate::Stream) already keeps
-        /// its worker and layer numbers, and starts at step 0; if that came from [`Streams`](crate::Streams), they no
-        /// longer know its step.
+        /// Gives the layer random numbers of its own. A layer that has a [`Stream`](crate::Stream) already
+        /// keeps its worker and layer numbers, and starts at step 0; if that stream came from
+        /// [`Streams`](crate::Streams), they no longer track its step.
         ///
         /// Two layers with the same seed drop the same places: give each its own, or see
         /// [`Streams`](crate::Streams).

@@ -36,6 +36,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NoiseShape {
     /// One draw per column of dimension 1, shared by the whole batch: the article's dropout.
     #[default]
@@ -46,7 +47,7 @@ pub enum NoiseShape {
     Channels,
     /// One draw per sample (Huang et al. 2016).
     Samples,
-    /// One draw per forward.
+    /// One draw per forward pass.
     Batch,
     /// Shared over the dimensions named here; negative ones count from the end. Shared over the time
     /// steps of `[N, T, C]`, this is variational dropout (Gal and Ghahramani 2016).
@@ -95,7 +96,7 @@ impl NoiseShape {
         Ok(noise)
     }
 
-    /// Along which dimensions of an input of this rank, which fits, one draw is shared.
+    /// For each dimension of an input of this rank, whether a draw is shared along it. The input must fit.
     pub(crate) fn shared_dims(&self, rank: usize) -> Vec<bool> {
         let size = self.resolve(&vec![2; rank]).expect("the input has been resolved");
         size.iter().map(|&size| size == 1).collect()
@@ -121,7 +122,7 @@ impl NoiseShape {
     }
 }
 
-/// The named dimensions, counted from the front: each in range, none twice.
+/// The named dimensions, counted from the front. Each must be in range, and none named twice.
 fn normalize_dims(named: &[i64], size: &[i64]) -> Result<Vec<usize>> {
     let rank = size.len() as i64;
     let mut seen = Vec::with_capacity(named.len());

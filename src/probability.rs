@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// A probability of dropping an element, checked once so that nobody has to ask again.
+/// A probability of dropping an element, checked once, when it is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Probability(f64);
 
@@ -23,7 +23,7 @@ impl Probability {
         self.0 == 0.0
     }
 
-    /// What inverted dropout multiplies kept elements by, so that the mean stays: `1 / (1 - p)`.
+    /// What inverted dropout multiplies kept elements by, to keep the mean: `1 / (1 - p)`.
     ///
     /// 0 for `p = 1`: nothing is kept there, and 0 times infinity would be NaN.
     pub(crate) fn scale(self) -> f64 {

@@ -1,4 +1,4 @@
-//! `x` times a mask that nobody stores: the backward draws it again.
+//! `x` times a mask that is not stored: the backward pass draws it again.
 
 use tch::Tensor;
 
@@ -7,9 +7,9 @@ use crate::error::Result;
 
 /// `x` times the mask; plus `residual`, if there is one.
 ///
-/// Where `x` lies in memory as the mask would, one pass reads it and writes the product. The graph keeps the
-/// mask's counter, and a gradient takes the same way: it is multiplied by the mask that is drawn again. So do
-/// gradients of gradients. Everything else is multiplied by a stored mask.
+/// If `x` has the layout that the mask would have, one pass reads it and writes the product. The graph keeps
+/// the mask's counter. The backward pass draws the mask again and multiplies the gradient by it, in the same
+/// way; so do higher derivatives. Otherwise `x` is multiplied by a stored mask.
 pub(crate) fn product(
     mask: &ImplicitMask,
     x: &Tensor,
@@ -52,7 +52,7 @@ fn in_one_pass(
     }
 }
 
-/// Without C++ there is no backward of our own, and libtorch's needs a stored mask.
+/// Without C++ there is no custom backward pass, and libtorch's needs a stored mask.
 #[cfg(not(recompute))]
 fn in_one_pass(
     mask: &ImplicitMask,
@@ -62,8 +62,9 @@ fn in_one_pass(
     if needs_gradient(x, residual) { Ok(None) } else { mask.times(x, residual) }
 }
 
-/// The mask, in the memory format of an `x` that is not contiguous and has a dimension of size 1, whose stride says
-/// nothing: libtorch's dropout keeps that stride, and a product with a contiguous mask would not.
+/// The mask, copied to the memory format of `x` if that is not contiguous and has a dimension of size 1. The
+/// stride of such a dimension is arbitrary, but libtorch's dropout keeps it, and a product with a contiguous
+/// mask would not.
 fn laid_out_like(x: &Tensor, mask: Tensor) -> Result<Tensor> {
     let has_odd_stride = !x.is_contiguous() && x.size().contains(&1) && !is_one_number(x);
     if !has_odd_stride || mask.stride() == x.stride() {
@@ -74,7 +75,7 @@ fn laid_out_like(x: &Tensor, mask: Tensor) -> Result<Tensor> {
     Ok(like)
 }
 
-/// Without a gradient to come, the product takes the mask's place in memory: fresh memory costs more than the
+/// If no gradient is needed, the product overwrites the mask: fresh memory costs more than the
 /// multiplication.
 fn stored_product(mut mask: Tensor, x: &Tensor) -> Result<Tensor> {
     if !x.requires_grad() && can_replace(&mask, x) {

@@ -1,7 +1,7 @@
 //! Whether `CModule::create_by_tracing` is recording.
 //!
-//! A trace records operations, and writing into a tensor's memory is none: a traced model would multiply by
-//! whatever memory it gets. libtorch tells whether it traces in C++ only, and tch does not pass that on.
+//! A trace records operations. Writing into a tensor's memory is not one, so a traced model would multiply by
+//! uninitialised memory. libtorch says whether it is tracing in C++ only, and tch does not expose that.
 #![allow(unsafe_code, reason = "calls C++, or reads a variable of its")]
 
 /// Whether this thread's operations are being recorded.
@@ -15,7 +15,7 @@ pub(crate) fn is_tracing() -> bool {
     tch_dropout_is_tracing()
 }
 
-/// Whether this thread's operations are being recorded, found out without a C++ compiler.
+/// Whether this thread's operations are being recorded, without a C++ compiler.
 #[cfg(all(not(recompute), not(windows)))]
 pub(crate) fn is_tracing() -> bool {
     use std::ffi::c_void;
@@ -32,7 +32,7 @@ pub(crate) fn is_tracing() -> bool {
     unsafe { !(*get_tracing_state()).is_null() }
 }
 
-/// Not to be found out there without C++.
+/// On Windows, only C++ can find out.
 #[cfg(all(not(recompute), windows))]
 pub(crate) fn is_tracing() -> bool {
     false

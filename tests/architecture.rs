@@ -1,5 +1,5 @@
-//! Imports run one way: src/lib.rs lists the modules, room by room, each imports only from rooms further down, and
-//! within a module's directory files don't import each other in a circle.
+//! Imports run one way: src/lib.rs lists the modules in groups ("rooms" below), each imports only from groups
+//! further down, and the files of a module's directory have no circular imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,5 @@
-//! An input that a layer cannot take is an error whether or not the layer drops anything: a model that runs in
-//! evaluation runs in training.
+//! An input that a layer cannot take is an error whether or not the layer drops anything: a model that runs
+//! in evaluation runs in training.
 
 mod common;
 

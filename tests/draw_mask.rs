@@ -1,4 +1,4 @@
-//! `draw_mask`: a mask to keep, of a layer that is asleep or awake.
+//! `draw_mask`: a mask to keep, in training, in evaluation and under Monte Carlo dropout.
 
 mod common;
 

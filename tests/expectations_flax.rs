@@ -1,6 +1,6 @@
-//! What Flax's tests expect of dropout, asked of ours.
+//! What Flax's tests expect of dropout, checked on ours.
 //!
-//! A rng of Flax's is a seed here, and its count a step; `deterministic` is `train` the other way round.
+//! A Flax rng is a seed here, and its count a step; `deterministic` is `!train`.
 //!
 //! | theirs | ours, or why not |
 //! | --- | --- |

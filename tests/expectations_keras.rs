@@ -1,4 +1,4 @@
-//! What Keras 3's tests expect of dropout, asked of ours.
+//! What Keras 3's tests expect of dropout, checked on ours.
 //!
 //! | theirs | ours, or why not |
 //! | --- | --- |

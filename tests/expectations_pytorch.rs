@@ -1,4 +1,4 @@
-//! What PyTorch's `test/nn/test_dropout.py` expects of dropout, asked of ours. Its `nn.Dropout` is
+//! What PyTorch's `test/nn/test_dropout.py` expects of dropout, checked on ours. Its `nn.Dropout` is
 //! `NoiseShape::Elements` here, and its `Dropout1d`, `2d` and `3d` are `NoiseShape::Channels`.
 //!
 //! Where PyTorch lets a mean be off by a constant, the kept elements are counted here, and the bound is the

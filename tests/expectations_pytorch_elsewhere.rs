@@ -1,5 +1,5 @@
-//! What PyTorch expects of dropout outside `test/nn/test_dropout.py`, asked of ours. Most of it
-//! draws from libtorch's generator, which belongs to the whole process, so that one test runs at a time.
+//! What PyTorch expects of dropout outside `test/nn/test_dropout.py`, checked on ours. Most of it draws from
+//! libtorch's generator, which belongs to the whole process, so that one test runs at a time.
 //!
 //! | theirs | ours, or why not |
 //! | --- | --- |
@@ -10,7 +10,7 @@
 //! | `test_jit.py`, `test_dropout_cuda` | `corner_cases_are_libtorchs_gradients_too`; edges on a GPU: tests/cuda.rs |
 //! | OpInfo samples, gradcheck and gradgradcheck | `first_and_second_derivatives_agree_with_differences` |
 //! | OpInfo, floating-point kinds only | ours takes more: tests/kinds.rs |
-//! | OpInfo, forward-mode derivatives and vmap | `tch` has neither but for libtorch's internals |
+//! | OpInfo, forward-mode derivatives and vmap | `tch` has neither, except for libtorch's internals |
 //! | inductor's `test_dropout_trivial_0` and `_1` | `all_or_nothing_added_to_the_input` |
 //! | inductor's `test_dropout`: count and mean of 1000 ones | `half_of_a_thousand_ones_are_kept` |
 //! | inductor's `test_dropout_deterministic` | `one_seed_three_forwards_twice` |

@@ -1,5 +1,5 @@
-//! libtorch's generator of the CPU and its threads. Both belong to the whole process, so that one test runs at a
-//! time here.
+//! libtorch's generator of the CPU and its threads. Both belong to the whole process, so that one test runs
+//! at a time here.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What a forward allocates, measured: the process's peak over what it had before.
+//! What a forward pass allocates, measured as the process's peak above what it had before.
 #![cfg(target_os = "linux")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Monte Carlo dropout: what it computes, of what, and which mistakes it tells.
+//! Monte Carlo dropout: what it computes, from what, and which mistakes it reports.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Monte Carlo dropout, folded or not: the masks of each pass, and of two passes together, have their
-//! right distribution.
+//! Monte Carlo dropout, folded or not: the masks of each pass, and of two passes together, have the right
+//! distribution.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Monte Carlo dropout: every pass is counted, once, whatever they are folded into.
+//! Monte Carlo dropout: every pass is counted once, however the passes are folded.
 
 mod common;
 

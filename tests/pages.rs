@@ -1,4 +1,4 @@
-//! The pages for people: their links lead somewhere, and the one for a package registry needs nothing beside it.
+//! The documentation pages: their links work, and the page for a package registry links to no other file.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The examples' programs: what they do with bad arguments, and with readers that go away.
+//! The examples' programs: what they do with bad arguments, and when the reader of their output goes away.
 
 mod common;
 

@@ -1,11 +1,11 @@
-//! The backward that draws the mask again gives what a multiplication by the stored mask gives, bit for bit.
+//! The backward pass that draws the mask again gives the same bits as a multiplication by the stored mask.
 
 mod common;
 
 use common::{assert_same_bits, device};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
-use tch_dropout::{Stream, TrueDropout, drop_connect};
+use tch_dropout::{Error, Stream, TrueDropout, drop_connect};
 
 const KINDS: [Kind; 4] = [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16];
 
@@ -187,6 +187,8 @@ fn forward_add_in_every_way() {
 
     let wrong = layer(0.5);
     assert!(wrong.f_forward_add(&x, &x.narrow(1, 0, 5), true).is_err());
+    let sparse = x.detach().to_sparse_sparse_dim(2);
+    assert!(matches!(wrong.f_forward_add(&x, &sparse, true), Err(Error::Layout)));
     assert_eq!(wrong.stream().map(Stream::step), Some(0), "an error takes no step");
 }
 

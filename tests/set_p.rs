@@ -1,4 +1,4 @@
-//! A probability that changes between forwards, as a schedule's does.
+//! A probability that changes between forward passes, as a schedule's does.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Layers and streams among threads: who may have them, and that no step is lost or taken twice.
+//! Layers and streams across threads: which are `Send` and `Sync`, and that no step is lost or taken twice.
 
 mod common;
 

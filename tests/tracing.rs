@@ -1,5 +1,5 @@
-//! Models that `CModule::create_by_tracing` records: in training a trace draws anew in each call, by libtorch's
-//! generator, for a batch of any size; in evaluation it is the identity.
+//! Models that `CModule::create_by_tracing` records: in training, a trace draws a new mask in each call, from
+//! libtorch's generator, for a batch of any size; in evaluation it is the identity.
 #![cfg(not(windows))]
 
 mod common;
@@ -8,8 +8,8 @@ use common::{SHAPES, assert_binomial, assert_same_bits, device, float, gradient,
 use tch::nn::{self, ModuleT};
 use tch::{CModule, Kind, Tensor};
 use tch_dropout::{
-    DropConnectConfig, DropoutLayer, Error, NoiseShape, Stream, TrueDropout, apply_mask,
-    column_mask, drop_connect, dropout, element_mask, feature_dropout,
+    DropConnectConfig, DropoutLayer, Error, MonteCarlo, MonteCarloError, NoiseShape, Stream,
+    TrueDropout, apply_mask, column_mask, drop_connect, dropout, element_mask, feature_dropout,
 };
 
 /// Rescaled by 4, which every floating-point kind holds.
@@ -190,6 +190,29 @@ fn a_layer_with_a_seed_is_an_error_and_takes_no_step() {
         // When the trace ends the layer is as before.
         assert!(layer.f_forward_t(&nonzero(&[4, 6]), true).is_ok());
     }
+}
+
+/// The trace would draw one mask for all folded passes. By itself, a pass can be traced.
+#[test]
+fn folded_passes_cannot_be_traced() {
+    let layer = TrueDropout::elements(0.5).unwrap();
+    let mut folded = 0;
+    let model = |x: &Tensor, train| {
+        let mut draw = |x: &Tensor| match layer.f_forward_t(x, train) {
+            Ok(y) => y,
+            Err(error) => {
+                assert!(matches!(error, Error::MonteCarlo(MonteCarloError::Traced)), "{error}");
+                folded += 1;
+                x * 2
+            }
+        };
+        let mut traced = |inputs: &[Tensor]| vec![draw(&inputs[0])];
+        let inputs = [x.shallow_clone()];
+        CModule::create_by_tracing("Model", "forward", &inputs, &mut traced).unwrap();
+        layer.forward_t(x, train)
+    };
+    let _ = MonteCarlo::new(3).unwrap().fold(2).unwrap().predict(model, &nonzero(&[4, 6]));
+    assert_eq!(folded, 1);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! A backward of our own: libtorch's graph calls a Rust closure for a gradient.
+//! A custom backward pass: libtorch's graph calls a Rust closure for a gradient.
 //!
 //! tch can only record libtorch's operations. `libtorch.cpp` has the few lines of C++ that put a closure into
-//! the graph, through `torch::autograd::Function`; build.rs compiles it where it finds libtorch's headers, and
-//! sets `cfg(recompute)`.
+//! the graph, through `torch::autograd::Function`; build.rs compiles it where it finds libtorch's headers,
+//! and sets `cfg(recompute)`.
 #![allow(unsafe_code, reason = "calls C++, and is called by it")]
 
 use std::any::Any;
@@ -19,13 +19,13 @@ use crate::error::Result;
 /// `y`, which was computed from `inputs` outside of the graph, as a function of them in the graph.
 ///
 /// `backward(gradient, i)` is the gradient of `inputs[i]`, given that of `y`; an undefined tensor stands for
-/// zeros. libtorch asks for those that it needs and no others. It gives the gradient as it has it, expanded
-/// or in any memory format. Where it has none, it doesn't ask.
+/// zeros. libtorch asks only for those that it needs, and only if `y` has a gradient. It passes that as it
+/// is: expanded, or in any memory format.
 ///
 /// - The result shares `y`'s memory. The graph keeps `backward` alive, and neither `y` nor `inputs`.
-/// - A backward that is run with `create_graph` records what `backward` does. If that is `with_backward`
-///   again, there are gradients of any order.
-/// - An error or a panic in `backward` is an error of the `Tensor::f_backward` that led to it.
+/// - A backward pass with `create_graph` records what `backward` does. If that is `with_backward` again,
+///   there are gradients of any order.
+/// - An error or a panic in `backward` becomes an error of the `Tensor::f_backward` that called it.
 /// - libtorch may call `backward` any number of times, on any thread, and drops it along with the graph.
 /// - Where no input needs a gradient, or under `no_grad`, `y` comes back as it is.
 ///
@@ -48,7 +48,7 @@ where
     };
     let mut error = String::new();
     // SAFETY: N tensors and one more, which outlive the call, and are only read. The closure is `Send` and
-    // `Sync`, borrows nothing, and is C++'s from here on. `tell` gets the `String` that it expects.
+    // `Sync`, borrows nothing, and belongs to C++ from here on. `tell` gets the `String` that it expects.
     let result = unsafe {
         let error = (&raw mut error).cast();
         tch_dropout_with_backward(inputs.as_ptr(), N, y.as_ptr(), closure, tell, error)
@@ -71,14 +71,14 @@ unsafe extern "C" {
     ) -> *mut C_tensor;
 }
 
-/// Hands an error's text to the other language, which alone knows what `to` is.
+/// Passes an error's text to the other language; only that one knows what `to` is.
 type Tell = unsafe extern "C" fn(to: *mut c_void, text: *const c_char, length: usize);
 
 /// A boxed closure whose type C++ needn't know.
 #[repr(C)]
 struct Closure {
     data: *mut c_void,
-    /// Returns null where it has told an error.
+    /// Returns null after passing an error to `tell`.
     call: unsafe extern "C" fn(
         data: *const c_void,
         gradient: *const C_tensor,
@@ -99,7 +99,7 @@ unsafe extern "C" fn call<F>(
 where
     F: Fn(&Tensor, usize) -> Result<Tensor>,
 {
-    // A panic must not unwind into C++. What it leaves behind half done, only the closure can see.
+    // A panic must not unwind into C++. Only the closure can see what it leaves half done.
     let result = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the box of an `F`, which lives until `drop_box` is called.
         let backward = unsafe { &*data.cast::<F>() };
@@ -118,8 +118,8 @@ where
 }
 
 unsafe extern "C" fn drop_box<F>(data: *mut c_void) {
-    // SAFETY: what `Box::into_raw` returned, and C++ calls this once. A panic would end the process, as any
-    // does that leaves an `extern "C"` function.
+    // SAFETY: what `Box::into_raw` returned, and C++ calls this once. A panic would abort the process, as any
+    // that leaves an `extern "C"` function does.
     drop(unsafe { Box::from_raw(data.cast::<F>()) });
 }
 
@@ -132,7 +132,7 @@ unsafe extern "C" fn tell(to: *mut c_void, text: *const c_char, length: usize) {
     }
 }
 
-/// What `panic!` was given: a literal, or a text with values in it.
+/// The message of a `panic!`: a literal, or a formatted string.
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     let text = literal.or_else(|| panic.downcast_ref().map(String::as_str));

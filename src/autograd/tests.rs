@@ -194,7 +194,7 @@ fn only_gradients_that_are_needed_are_computed() {
     assert_eq!(*asked.lock().unwrap(), [1]);
 }
 
-/// A backward behind `y` that has no gradient for it.
+/// A backward closure after `y` that has no gradient for it.
 #[test]
 fn no_gradient_of_the_output_is_none_of_the_input() {
     let x = leaf(&[1.0]);
@@ -252,7 +252,7 @@ fn a_graph_can_be_used_on_other_threads() {
     assert_eq!(*on, expected);
 }
 
-/// As a recomputed forward does, which has a graph of its own.
+/// Recomputing a forward pass does this: it has a graph of its own.
 #[test]
 fn a_backward_can_run_a_backward() {
     let x = leaf(&[2.0]);

@@ -1,10 +1,10 @@
-//! The best instructions of this CPU: the same code, compiled for each set, and chosen at run time.
+//! This CPU's best instruction set: the same code is compiled for each, and chosen at run time.
 #![allow(unsafe_code, reason = "code for instructions that not every CPU has")]
 
 use super::bernoulli::{Bernoulli, Keep, TILE};
 use super::fill::Fill;
 
-/// A set of instructions that this CPU has: the only way to get one is to ask the CPU.
+/// An instruction set that this CPU has: the only way to get one is to ask the CPU.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Instructions(Set);
 
@@ -82,7 +82,7 @@ fn write<F: Fill>(keep: impl Fn(u64) -> Keep, fill: &F, start: usize, out: &mut 
     }
 }
 
-// The generator is a function of its own in each set, since it is long, and `write` has many instances.
+// The generator is a separate function in each set, since it is long and `write` has many instances.
 
 #[inline(never)]
 fn portable(bernoulli: &Bernoulli, tile: u64) -> Keep {

@@ -6,7 +6,8 @@ use crate::rng::philox::WORDS;
 
 /// Something that can write any tile of a sequence by itself.
 ///
-/// Implementations are `#[inline(always)]`, so that they are compiled for the instructions of their caller.
+/// Implementations are `#[inline(always)]`, so that they are compiled for the instruction set of their
+/// caller.
 pub(super) trait Fill: Sync {
     type Element: Copy + Send;
     /// Writes the tile that begins at element `start`; the last one of a sequence may be shorter.

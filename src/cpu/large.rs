@@ -1,18 +1,19 @@
-//! Memory for a large result, which the next result of that size takes over when it is freed.
+//! Memory for a large result. Once it is freed, the next result of that size reuses it.
 //!
-//! libtorch asks for aligned memory, by `posix_memalign`. glibc cuts that out of a larger block and frees what is
-//! left over at its ends. The graph's small nodes settle there, and the freed middle stays a few bytes too short
-//! for the next result of the same size. So a training would write into fresh pages over and over, which takes
-//! longer than the dropout, and its peak memory would double. A block that is aligned by hand has no ends to lose.
+//! libtorch allocates aligned memory with `posix_memalign`. glibc cuts that out of a larger block and frees
+//! what is left over at its ends. The graph's small nodes are then allocated there, and the freed middle is a
+//! few bytes too short for the next result of the same size. So training would write into fresh pages over
+//! and over, which takes longer than the dropout, and its peak memory would double. A block that is aligned
+//! by hand has no such ends.
 //!
-//! The block that was freed last, of up to 32 MiB, is kept for the next result: the caches still hold it, and glibc
-//! does not always find it again. Larger blocks go back to the system at once, as glibc has it.
+//! The block that was freed last, of up to 32 MiB, is kept for the next result: the caches still hold it, and
+//! glibc does not always find it again. Larger blocks go back to the system at once, as in glibc.
 #![allow(unsafe_code, reason = "calls C++")]
 
 use tch::{Kind, Tensor};
 
 /// A CPU tensor of this size and these strides (`None`: contiguous), whose contents are undefined, like
-/// [`Tensor::f_empty`]'s. `None` where that does as well, or where there is no memory and its error will say so.
+/// [`Tensor::f_empty`]'s. `None` if that does as well, or if memory runs out: its error will then say so.
 #[cfg(all(recompute, target_os = "linux", target_env = "gnu"))]
 pub(super) fn empty(size: &[i64], strides: Option<&[i64]>, kind: Kind) -> Option<Tensor> {
     use std::ptr;
@@ -31,7 +32,7 @@ pub(super) fn empty(size: &[i64], strides: Option<&[i64]>, kind: Kind) -> Option
         ) -> bool;
     }
 
-    /// In bytes. Below it, a gap costs little, and an operation more of libtorch's counts.
+    /// In bytes. Below it, a gap costs little, and one more libtorch operation would matter.
     const LARGE: usize = 1 << 20;
 
     let bytes = size.iter().try_fold(kind.elt_size_in_bytes(), |bytes, &dim| {
@@ -107,8 +108,8 @@ mod tests {
         drop(grown.fill_(1));
     }
 
-    /// Blocks of many sizes, some of them kept and some not, are made and freed on all threads. Were one ever in
-    /// two tensors, a thread would find another's number.
+    /// Blocks of many sizes, some of them kept and some not, are made and freed on all threads. If one were
+    /// ever in two tensors, a thread would find another's number.
     #[test]
     fn no_block_is_in_two_tensors() {
         thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! A tensor's memory as a slice; a fresh one's filled on all threads.
+//! Tensors' memory as slices, and new tensors, filled on all threads.
 #![allow(unsafe_code, reason = "tch hands out a tensor's memory as a raw pointer")]
 
 use std::ops::Range;
@@ -12,8 +12,7 @@ use super::large;
 use super::openmp;
 use crate::error::Result;
 
-/// Elements for each thread at least; with fewer, waking a thread costs more than it saves. ATen's
-/// `GRAIN_SIZE`.
+/// The fewest elements per thread; with fewer, waking a thread costs more than it saves. ATen's `GRAIN_SIZE`.
 pub(super) const GRAIN_SIZE: usize = 32 * 1024;
 
 /// A tensor's size, its strides unless it is contiguous, and its kind.
@@ -77,8 +76,8 @@ pub(super) fn filled<F: Fill>(layout: &Layout, bernoulli: &Bernoulli, fill: &F) 
     let memory = tensor.data_ptr().cast();
     advise_huge_pages(tensor.data_ptr(), size_of::<F::Element>() * elements);
     let threads = (tch::get_num_threads() as usize).min(elements.div_ceil(GRAIN_SIZE));
-    // SAFETY: the tensor is dense, on the CPU, and its elements have this size (asserted above), so they
-    // lie side by side from `memory` on, aligned by libtorch's allocator. Nobody else knows this tensor.
+    // SAFETY: the tensor is dense, on the CPU, and its elements have this size (asserted above), so they lie
+    // side by side from `memory` on, aligned by libtorch's allocator. Nobody else has this tensor.
     unsafe { fill_memory(memory, elements, threads, Instructions::best(), bernoulli, fill) };
     Ok(tensor)
 }
@@ -87,7 +86,7 @@ pub(super) fn filled<F: Fill>(layout: &Layout, bernoulli: &Bernoulli, fill: &F) 
 ///
 /// # Safety
 ///
-/// The elements are there, aligned, and nobody else's while this runs. Their contents don't matter.
+/// The elements are allocated, aligned, and nobody else's while this runs. Their contents don't matter.
 pub(super) unsafe fn fill_memory<F: Fill>(
     memory: *mut F::Element,
     elements: usize,
@@ -99,8 +98,8 @@ pub(super) unsafe fn fill_memory<F: Fill>(
     let memory = Memory(memory);
     openmp::run(threads, &|thread, threads| {
         let part = part(thread, threads, elements);
-        // SAFETY: the elements are ours, says the caller; the part is within them, and `part` never gives
-        // two threads the same one. Any bits that the allocator left are a valid element.
+        // SAFETY: the caller guarantees the elements; the part is within them, and `part` never gives two
+        // threads the same one. Any bits that the allocator left are a valid element.
         let out = unsafe { std::slice::from_raw_parts_mut(memory.at(part.start), part.len()) };
         instructions.write(bernoulli, fill, part.start, out);
     });
@@ -140,7 +139,7 @@ elements!(f32, Float; f64, Double; half::f16, Half; half::bf16, BFloat16);
 
 /// The elements of `x` in the order of memory, if they lie there as the layout has them.
 pub(super) fn elements_of<'a, T: Element>(x: &'a Tensor, layout: &Layout) -> Option<&'a [T]> {
-    // A negated view has the bit for it, and its memory the opposite sign.
+    // A negated view has a bit set, and its memory has the opposite sign.
     if x.device() != Device::Cpu || x.kind() != T::KIND || !layout.is_of(x) || x.is_neg() {
         return None;
     }
@@ -148,13 +147,13 @@ pub(super) fn elements_of<'a, T: Element>(x: &'a Tensor, layout: &Layout) -> Opt
     if memory.is_null() || !memory.is_aligned() {
         return None;
     }
-    // SAFETY: dense, on the CPU and of this kind (asked above), so that `numel` elements lie side by side from
-    // `memory` on, aligned. The tensor keeps its memory while it is borrowed. That nobody writes to an input
-    // meanwhile is the rule for libtorch's own operations too.
+    // SAFETY: dense, on the CPU and of this kind (checked above), so that `numel` elements lie side by side
+    // from `memory` on, aligned. The tensor keeps its memory while it is borrowed. That nobody writes to an
+    // input meanwhile is the rule for libtorch's own operations too.
     Some(unsafe { std::slice::from_raw_parts(memory, x.numel()) })
 }
 
-/// Whether the elements fill the memory between the first and the last of them, each place once.
+/// Whether the elements fill their memory without gaps or overlaps.
 fn is_dense(size: &[i64], strides: &[i64]) -> bool {
     let mut dims: Vec<_> = strides.iter().zip(size).filter(|&(_, &size)| size != 1).collect();
     dims.sort_unstable();
@@ -167,15 +166,15 @@ fn is_dense(size: &[i64], strides: &[i64]) -> bool {
         })
 }
 
-/// Page faults are most of the cost of writing fresh memory; huge pages have 512 times fewer.
+/// Page faults are most of the cost of writing fresh memory; huge pages cause 512 times fewer.
 #[cfg(target_os = "linux")]
 fn advise_huge_pages(memory: *mut libc::c_void, bytes: usize) {
     const HUGE_PAGE: usize = 2 << 20;
     let first = memory.addr().next_multiple_of(HUGE_PAGE);
     let end = (memory.addr() + bytes) / HUGE_PAGE * HUGE_PAGE;
     if first + HUGE_PAGE <= end {
-        // SAFETY: the range is whole pages within this tensor's memory, and the advice changes how
-        // it is backed, never what is in it. A refusal costs speed only.
+        // SAFETY: the range is whole pages within this tensor's memory, and the advice changes how it is
+        // backed, never its contents. If it is refused, only speed is lost.
         unsafe { libc::madvise(memory.with_addr(first), end - first, libc::MADV_HUGEPAGE) };
     }
 }

@@ -33,8 +33,8 @@ use crate::rng::counter::Counter;
 
 pub(crate) use self::memory::Layout;
 
-/// A mask that is known by its random numbers, and need not be stored: 0 with probability `p`, else the keep
-/// value. Its elements are drawn in the order of memory.
+/// A mask that is defined by its random numbers, and need not be stored: 0 with probability `p`, else the
+/// keep value. Its elements are drawn in the order of memory.
 #[derive(Clone, Debug)]
 pub(crate) struct ImplicitMask {
     bernoulli: Bernoulli,
@@ -53,8 +53,8 @@ impl ImplicitMask {
 
     /// The mask itself.
     pub(crate) fn stored(&self) -> Result<Tensor> {
-        // Only a kind's width matters, since a mask is made of two patterns of bits. Half precision is rounded by way
-        // of single precision, as libtorch does.
+        // Only a kind's width matters, since a mask has only two bit patterns. Half precision is rounded via
+        // single precision, as in libtorch.
         let keep = self.keep_value;
         match self.layout.kind {
             Kind::Float => self.words((keep as f32).to_bits()),

@@ -1,11 +1,11 @@
-//! What a tensor's elements are to this room: words of bits, and numbers to be multiplied as libtorch does.
+//! What a tensor's elements are to this module: bit patterns, and numbers to multiply as libtorch does.
 
 use std::convert::identity;
 use std::ops::{Add, Mul};
 
 use half::{bf16, f16};
 
-/// An element as a pattern of bits, of which each is valid.
+/// An element as a bit pattern; every pattern is valid.
 pub(super) trait Word: Copy + Send + Sync {
     /// `value` if `keep` is 1, zero if it is 0; without a branch.
     fn select(keep: u32, value: Self) -> Self;
@@ -65,8 +65,8 @@ numbers!(
     bf16, f32, widen_bf16, round_bf16
 );
 
-// Not `half`'s own conversions, which ask for the CPU's instructions element by element. These have no
-// branch, so that the compiler makes vector code of them, for any set of instructions.
+// `half`'s own conversions check the CPU's features for every element. These have no branch, so the compiler
+// vectorises them for any instruction set.
 
 #[inline(always)]
 fn widen_bf16(x: bf16) -> f32 {
@@ -103,7 +103,7 @@ fn round_f16(x: f32) -> f16 {
     // As for bf16, 13 bits from the end.
     let normal =
         magnitude.wrapping_sub(EXPONENT_GAP).wrapping_add(0xFFF + (magnitude >> 13 & 1)) >> 13;
-    // Added to 1/2, whose last place is worth 2^-24 as a subnormal's is, a small number is rounded there.
+    // The last place of 1/2 is worth 2^-24, as a subnormal's is, so adding 1/2 rounds a small number there.
     let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits() - 0.5f32.to_bits();
     let quiet_nan = 0x7E00 | magnitude >> 13 & 0x3FF;
     let rounded = match magnitude {
@@ -119,7 +119,7 @@ fn round_f16(x: f32) -> f16 {
 mod tests {
     use super::*;
 
-    /// Every number of half precision, and around every number halfway between two of them.
+    /// Every half-precision number, and numbers around it and around every midpoint.
     #[test]
     fn half_precision_is_converted_as_half_converts_it() {
         for bits in 0..=u16::MAX {

@@ -1,12 +1,12 @@
-//! libtorch's own threads. They spin for a while after each parallel region, so a second pool would fight
-//! them for the cores.
+//! libtorch's own threads. They spin for a while after each parallel region, so a second pool would compete
+//! with them for cores.
 #![allow(unsafe_code, reason = "calls OpenMP's runtime, which is C")]
 
 /// Calls `work(thread, threads)` once on each thread of a team of at most `threads`, which includes the
 /// calling one, and returns when all are done.
 ///
-/// The team is smaller, down to this thread alone, where OpenMP has no more threads to give, inside another
-/// parallel region, and where libtorch has no OpenMP.
+/// The team is smaller, down to this thread alone, if OpenMP has no more threads, inside another parallel
+/// region, and if libtorch has no OpenMP.
 pub(super) fn run(threads: usize, work: &(dyn Fn(usize, usize) + Sync)) {
     match threads {
         0 | 1 => work(0, 1),
@@ -47,7 +47,7 @@ mod runtime {
         num_threads: Number,
     }
 
-    /// What the threads of one parallel region are given.
+    /// What the threads of one parallel region get.
     struct Region<'a> {
         openmp: &'a OpenMp,
         work: Work<'a>,
@@ -93,7 +93,7 @@ mod runtime {
         }
     }
 
-    /// What each thread of a team runs. A panic in it ends the process, since none may unwind into C.
+    /// What each thread of a team runs. A panic in it aborts the process, since it must not unwind into C.
     extern "C" fn enter(region: *mut c_void) {
         // SAFETY: it is the `Region` that `run` holds until all threads have returned; only shared.
         let region = unsafe { &*region.cast::<Region>() };

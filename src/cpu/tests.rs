@@ -1,4 +1,4 @@
-//! The rooms with `unsafe` code: every set of instructions writes the same, and nothing beyond its memory.
+//! The modules with `unsafe` code: every instruction set writes the same, and nothing outside its memory.
 #![allow(unsafe_code, reason = "guard pages, and the memory in front of them as slices")]
 
 use half::{bf16, f16};
@@ -55,7 +55,7 @@ fn all_instructions_write_what_the_portable_ones_write() {
     }
 }
 
-/// Elements and blocks that 31 and 32 bits can no longer count, of a mask that no memory would hold: tile t has
+/// Elements and blocks that 31 and 32 bits cannot count, of a mask too large for any memory: tile t has
 /// blocks 16 t to 16 t + 15, whose first words are those of its elements 0 to 15, and so on.
 #[test]
 fn elements_far_out_have_numbers_of_their_own() {
@@ -98,7 +98,7 @@ fn check_products<T: Number>(x: &[T], keep_value: T::Wide, to_bits: fn(T) -> u64
 where
     f64: From<T>,
 {
-    // NaN has many patterns of bits: one stands for all.
+    // NaN has many bit patterns: one stands for all.
     let bits = |numbers: &[T]| -> Vec<u64> {
         let one = |&y: &T| if f64::from(y).is_nan() { u64::MAX } else { to_bits(y) };
         numbers.iter().map(one).collect()
@@ -135,7 +135,7 @@ fn parts_are_whole_tiles_and_cover_everything_once() {
     }
 }
 
-/// On one thread all would work as well, and nobody would notice but by a clock.
+/// On one thread everything would work too, only slower.
 #[cfg(target_os = "linux")]
 #[test]
 fn libtorchs_threads_share_the_work() {
@@ -150,7 +150,7 @@ fn libtorchs_threads_share_the_work() {
     assert!(team[0].2 != team[1].2 && team[1].2 != team[2].2 && team[2].2 != team[0].2);
 }
 
-/// Of interest to memcheck: on the heap every element is written, once, and none beyond.
+/// For memcheck: on the heap, every element is written once, and nothing beyond.
 #[test]
 fn fresh_tensors_are_filled_whole() {
     let channels_last =
@@ -167,7 +167,7 @@ fn fresh_tensors_are_filled_whole() {
     assert_eq!(tensor, channels_last);
 }
 
-/// An element too far would be a segmentation fault, or a mark that is gone.
+/// One element too far would be a segmentation fault, or overwrite a mark.
 #[cfg(unix)]
 #[test]
 fn nothing_is_read_or_written_beyond_either_end() {
@@ -232,12 +232,12 @@ impl Guarded {
         Guarded { start: start.cast(), bytes, page }
     }
 
-    /// The last `count` elements before the guard page: numbers, for which every pattern of bits is valid.
+    /// The last `count` elements before the guard page: numbers, for which every bit pattern is valid.
     fn last<T: Copy>(&mut self, count: usize) -> &mut [T] {
         assert!(count * size_of::<T>() <= self.bytes);
-        // SAFETY: within the mapping and before the guard page, which begins at a multiple of T's
-        // alignment; borrowed from `self`, so that there is one slice at a time. Mapped memory is zero
-        // at first, and every pattern of bits is an element.
+        // SAFETY: within the mapping and before the guard page, which begins at a multiple of T's alignment;
+        // borrowed from `self`, so that there is one slice at a time. Mapped memory is zero at first, and
+        // every bit pattern is an element.
         unsafe {
             let end = self.start.add(self.bytes).cast::<T>();
             std::slice::from_raw_parts_mut(end.sub(count), count)

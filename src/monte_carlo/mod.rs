@@ -11,8 +11,8 @@ use crate::error::{MonteCarloError, Result};
 
 pub use self::prediction::{Prediction, Regression};
 
-/// Predicts classes with their uncertainty, by `passes` forwards with dropout on (Gal and Ghahramani 2016).
-/// The whole input is one batch; [`MonteCarlo`] has more options, and regressions.
+/// Predicts classes and their uncertainty, by `passes` forward passes with dropout on (Gal and Ghahramani
+/// 2016). The whole input is one batch; [`MonteCarlo`] has more options, and regression.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
@@ -47,24 +47,26 @@ where
 /// # What is on and what is off
 ///
 /// The model is called with `train` false, so batch norm and everything else is in evaluation; only this
-/// crate's layers draw, as in training. That works for any model, whole `forward_t` models included, but
-/// only for layers that run on the thread that called `predict`. It reaches each of them, also one that the
+/// crate's layers draw, as in training. This works for any model, whole `forward_t` models included. It
+/// reaches only layers that run on the thread that called `predict`, but each of them, even one that the
 /// model always calls with `false`.
 ///
-/// libtorch's own [`Tensor::dropout`] cannot know of it. [`train(true)`](Self::train) is for models that
-/// use that.
+/// It does not reach libtorch's own [`Tensor::dropout`]. For a model that uses that, set
+/// [`train(true)`](Self::train).
 ///
 /// # Folding
 ///
-/// [`fold(n)`](Self::fold) runs the first pass by itself, and then `n` passes at a time as one forward over
-/// `n` copies of the batch, side by side in dimension 0. The distribution is the same: what the batch shares
-/// (a mask of columns, the weights of [`DropConnect`](crate::DropConnect)) is still drawn once per pass.
+/// [`fold(n)`](Self::fold) runs the first pass by itself, and then `n` passes at a time, as one call of the
+/// model on `n` copies of the batch, side by side in dimension 0. The distribution is the same: what the
+/// batch shares (a mask of columns, the weights of [`DropConnect`](crate::DropConnect)) is still drawn once
+/// per pass.
 ///
-/// The model must keep the batch in front, in dimension 0, wherever it calls a layer. It may make several
-/// rows of each, as in `[N, T, C]` to `[N * T, C]`. Each layer's input is compared with that of the first
-/// pass: if dimension 0 has not grown by a factor of the number of passes (as when the layer is applied to a
-/// weight), the layer returns an error, and its `forward_t` panics. A batch that is moved behind another dimension
-/// and flattened, as in `[N, T, C]` to `[T * N, C]`, is not noticed. A layer with a seed takes one step per forward, and so fewer than one per pass.
+/// Wherever the model calls a layer, the batch must be in dimension 0. The model may split each row into
+/// several, as from `[N, T, C]` to `[N * T, C]`. Each layer's input is compared with that of the first pass:
+/// if dimension 0 has not grown by a factor of the number of passes (as when the layer is applied to a
+/// weight), the layer returns an error, and its `forward_t` panics. The comparison misses a batch that is
+/// moved behind another dimension and flattened, as from `[N, T, C]` to `[T * N, C]`. A layer with a seed
+/// takes one step per call, and so fewer than one per pass.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
@@ -109,7 +111,7 @@ impl MonteCarlo {
         Ok(MonteCarlo { passes, fold: 1, batch_size: i64::MAX, train: false })
     }
 
-    /// Rows of the input in one batch; all of them by default.
+    /// How many rows of the input one batch has; all of them by default.
     ///
     /// ```
     /// let monte_carlo = tch_dropout::MonteCarlo::new(50)?.batch_size(256)?;
@@ -123,8 +125,8 @@ impl MonteCarlo {
         Ok(MonteCarlo { batch_size: at_least_one("batch_size", rows)?, ..self })
     }
 
-    /// How many passes are folded into one forward; 1 by default. This saves time where the batch is small,
-    /// and takes that many times the memory.
+    /// How many passes are folded into one call of the model; 1 by default. This saves time if the batch is
+    /// small, and takes that many times the memory.
     ///
     /// ```
     /// let monte_carlo = tch_dropout::MonteCarlo::new(50)?.fold(10)?;
@@ -169,7 +171,7 @@ impl MonteCarlo {
         MonteCarlo { train, ..self }
     }
 
-    /// Runs a model that returns logits. Records no gradient. Memory does not grow with the passes.
+    /// Runs a model that returns logits. Records no gradient. Memory does not grow with the number of passes.
     ///
     /// # Shapes
     ///
@@ -182,8 +184,8 @@ impl MonteCarlo {
     ///
     /// An `x` without rows; an output of another shape or kind; [`MonteCarloError::NothingDrawn`] if `train`
     /// is false and no layer drew a mask, since such a model would look certain of everything. With
-    /// `train(true)` nobody can tell: there, a variance of exactly 0 means that no dropout was on. A panic of
-    /// the model passes through.
+    /// `train(true)` this cannot be checked: there, a variance of exactly 0 means that no dropout was on. A
+    /// panic in the model propagates.
     pub fn predict<F>(&self, model: F, x: &Tensor) -> Result<Prediction>
     where
         F: FnMut(&Tensor, bool) -> Tensor,
@@ -266,8 +268,9 @@ impl MonteCarlo {
         passes.finish()
     }
 
-    /// The outputs `[passes * N, ...]` of one forward, and the shapes of what layers drew for. `folded` has
-    /// the passes that lie side by side in the batch, and the shapes that one by itself had.
+    /// The outputs `[passes * N, ...]` of one call of the model, and the shapes of the inputs that layers
+    /// drew for. `folded` has the number of passes side by side in the batch, and the shapes of a single
+    /// pass.
     fn run<F>(
         &self,
         model: &mut F,

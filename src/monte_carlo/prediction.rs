@@ -26,12 +26,12 @@ use crate::error::Result;
 pub struct Prediction {
     /// The mean of the probabilities over the passes, `[N, K, ...]`: what to predict with.
     pub mean: Tensor,
-    /// The predictive entropy, `[N, ...]`: the entropy of the mean, from 0 to `ln K`. All uncertainty,
-    /// whether it comes from the data or from the model.
+    /// The predictive entropy, `[N, ...]`: the entropy of the mean, from 0 to `ln K`. This is the total
+    /// uncertainty, of the data and of the model.
     pub entropy: Tensor,
-    /// The mutual information of class and weights, `[N, ...]`: the entropy of the mean minus the mean of
-    /// the passes' entropies (Houlsby et al. 2011). This is the model's share of the uncertainty: high where
-    /// each pass is confident, but the passes disagree. Never negative: rounding below 0 is cut off.
+    /// The mutual information of class and weights, `[N, ...]`: the entropy of the mean minus the mean of the
+    /// passes' entropies (Houlsby et al. 2011). This is the model's share of the uncertainty: high where each
+    /// pass is confident, but the passes disagree. Never negative: rounding errors below 0 are set to 0.
     pub mutual_information: Tensor,
     /// The variance of each probability over the passes, `[N, K, ...]`: the mean squared deviation
     /// (divided by the number of passes, not by one less).
@@ -90,13 +90,13 @@ impl Clone for Regression {
     }
 }
 
-/// Outputs are gathered up to this many elements before they become moments: many at once cost hardly
-/// more than one, and the limit keeps memory from growing with the passes.
+/// Outputs are gathered up to this many elements before they become moments: many at once cost hardly more
+/// than one, and the limit keeps memory from growing with the number of passes.
 const GATHERED_ELEMENTS: usize = 1 << 18;
 
 /// Adds up outputs pass by pass.
 pub(super) struct Accumulator {
-    /// Whether outputs are logits, whose softmax is meant.
+    /// Whether outputs are logits, which go through a softmax.
     logits: bool,
     /// The rows of a pass, `N`.
     rows: i64,
@@ -178,7 +178,7 @@ impl Moments {
         })
     }
 
-    /// Of several batches, which have had the same number of passes.
+    /// The moments of several batches, which must have had the same number of passes.
     pub(super) fn concat(batches: &[Moments]) -> Result<Moments> {
         let all = |field: fn(&Moments) -> Option<&Tensor>| {
             Tensor::f_cat(&batches.iter().filter_map(field).collect::<Vec<_>>(), 0)

@@ -1,21 +1,22 @@
-//! What Monte Carlo dropout tells the layers past the model that lies between: to draw in evaluation
-//! too, and how many passes lie side by side in a batch.
+//! How Monte Carlo dropout tells the layers inside a model to draw in evaluation too, and how many passes lie
+//! side by side in a batch.
 //!
-//! How does a layer know that its input is the batch, and not a weight that happens to have as many rows?
-//! It compares with one pass by itself, which comes first: folding `n` passes makes the batch `n` times as
-//! long, and nothing else. So the k-th draw of a pass remembers its input's shape, and the k-th draw of
-//! folded passes must see that shape with `n` times the rows.
+//! How does a layer know that its input is the batch, and not a weight that happens to have as many rows? It
+//! compares with the first pass, which runs by itself: folding `n` passes makes the batch `n` times as long,
+//! and nothing else. So the first pass records the input's shape for each draw, and the k-th draw of folded
+//! passes must see the k-th shape with `n` times the rows.
 
 use std::cell::RefCell;
 
 use crate::error::{MonteCarloError, Result};
+use crate::trace;
 
 /// The shape of the input of each draw in one pass.
 pub(super) type Shapes = Vec<Vec<i64>>;
 
 /// One run of a model.
 struct Scope {
-    /// Passes side by side, and the shapes that a pass by itself had.
+    /// The number of passes side by side, and the shapes of a single pass.
     folded: Option<(i64, Shapes)>,
     draws: Shapes,
     /// Whether a run within this one drew a mask.
@@ -32,8 +33,8 @@ pub(super) struct Outcome {
     pub(super) drew: bool,
 }
 
-/// Runs a model, with the layers on this thread active. `folded` has the passes that lie side by side in
-/// its batch, and the shapes that a pass by itself had.
+/// Runs a model, with the layers on this thread active. `folded` has the number of passes side by side in its
+/// batch, and the shapes of a single pass.
 pub(super) fn run<T>(folded: Option<(i64, &Shapes)>, model: impl FnOnce() -> T) -> (T, Outcome) {
     let folded = folded.map(|(passes, shapes)| (passes, shapes.clone()));
     let scope = Scope { folded, draws: Vec::new(), inner_drew: false };
@@ -48,7 +49,7 @@ pub(super) fn run<T>(folded: Option<(i64, &Shapes)>, model: impl FnOnce() -> T) 
     (output, Outcome { draws: inner.draws, drew })
 }
 
-/// Puts the outer run back, after a panic too.
+/// Restores the outer run, even after a panic.
 struct Restore(Option<Scope>);
 
 impl Drop for Restore {
@@ -57,7 +58,7 @@ impl Drop for Restore {
     }
 }
 
-/// Whether layers draw though `train` is false.
+/// Whether layers draw even if `train` is false.
 pub(crate) fn is_active() -> bool {
     CURRENT.with_borrow(Option::is_some)
 }
@@ -74,6 +75,9 @@ pub(crate) fn record_draw(shape: &[i64]) -> Result<i64> {
         let Some(scope) = scope else { return Ok(1) };
         scope.draws.push(shape.to_vec());
         let Some((passes, shapes)) = &scope.folded else { return Ok(1) };
+        if trace::is_tracing() {
+            return Err(MonteCarloError::Traced.into());
+        }
         let Some(single) = shapes.get(scope.draws.len() - 1) else {
             let (single, folded) = (shapes.len(), scope.draws.len());
             return Err(MonteCarloError::Draws { single, folded }.into());

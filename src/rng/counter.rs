@@ -1,8 +1,8 @@
 //! Which random numbers belong to which mask. This is the only file that knows the layout of Philox's key
 //! and counter.
 //!
-//! A mask is drawn in tiles of 2048 elements. A *plane* is one random bit for each element of a tile: the
-//! 64 words of 32 bits that 16 blocks give, where bit j of word l belongs to element 64 j + l. Plane 0 has the
+//! A mask is drawn in tiles of 2048 elements. A *plane* is one random bit for each element of a tile: the 64
+//! words of 32 bits that 16 blocks give, where bit j of word l belongs to element 64 j + l. Plane 0 has the
 //! most significant bits. A few elements need more bits than the planes have (see `cpu/bernoulli.rs`); they
 //! take 32-bit words from the tile's *pool*, one after the other.
 //!
@@ -24,7 +24,7 @@ use tch::{Device, Kind, Tensor};
 use super::philox::{self, SIDE_BY_SIDE, WORDS};
 use crate::error::Result;
 
-/// Steps have 48 bits, which last 89 years at 100,000 forwards a second.
+/// Steps have 48 bits, which last 89 years at 100,000 forward passes a second.
 pub(crate) const STEPS: u64 = 1 << 48;
 
 const PLANE_SHIFT: u32 = 40;
@@ -33,7 +33,7 @@ const FROM_LIBTORCH: u64 = 1 << 62;
 const POOL: u64 = 1 << 63;
 const WORKER_SHIFT: u32 = 48;
 
-/// Where a mask's random numbers begin (Random123's term): the key, and the counter's fixed parts.
+/// Where a mask's random numbers begin: the key, and the fixed parts of the counter (Random123's term).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counter {
     key: u64,
@@ -79,7 +79,7 @@ impl Counter {
 mod tests {
     use super::*;
 
-    /// One that never changes would halve the number of masks that a process can draw.
+    /// A bit that never changes would halve the number of masks that a process can draw.
     #[test]
     fn every_bit_of_libtorchs_key_is_drawn() {
         let keys = (0..100).map(|_| Counter::from_libtorch().unwrap().key);

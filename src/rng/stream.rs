@@ -8,18 +8,18 @@ use crate::error::{Error, Result};
 
 /// A layer's own random numbers: seed, worker, layer and k alone decide its k-th mask.
 ///
-/// Other layers, other uses of libtorch's generator, the number of threads and the device don't matter.
-/// Each forward that draws takes one *step*. Threads that share a layer take distinct steps, in the
-/// order in which they arrive.
+/// Other layers, other uses of libtorch's generator, the number of threads and the device don't matter. Each
+/// forward pass that draws takes one *step*. Threads that share a layer take distinct steps, in the order in
+/// which they arrive.
 ///
-/// The numbers are [Philox4x32-10](https://doi.org/10.1145/2063384.2063405), a counter-based generator.
-/// Its key is the seed; worker, layer and step have bits of their own in its counter. So no two workers,
-/// layers or steps of a seed share a block of numbers. **Two layers with the same seed, worker and layer drop the
+/// The numbers are [Philox4x32-10](https://doi.org/10.1145/2063384.2063405), a counter-based generator. Its
+/// key is the seed; worker, layer and step have bits of their own in its counter. So no two workers, layers
+/// or steps of a seed share a block of numbers. **Two layers with the same seed, worker and layer drop the
 /// same places.** Give each its own seed, or let [`Streams`](crate::Streams) number the layers of a model.
 ///
 /// The raw numbers pass `dieharder -a` (3.31.1), fed by `cargo run --release --example stream -- --seed 1`:
-/// of 114 tests, 111 PASSED, 3 were WEAK (p = 0.9987, 0.9976 and 0.0033) and none FAILED. A perfect
-/// generator gets a WEAK in one test of a hundred, and three or more in every ninth report.
+/// of 114 tests, 111 PASSED, 3 were WEAK (p = 0.9987, 0.9976 and 0.0033) and none FAILED. A perfect generator
+/// gets a WEAK in one test in a hundred, and three or more in one report in nine.
 ///
 /// ```
 /// use tch_dropout::{Stream, TrueDropout};
@@ -50,8 +50,8 @@ impl Stream {
         Stream { seed, worker: 0, layer: 0, step: Arc::default() }
     }
 
-    /// The stream of another seed, for the same worker and layer, at step 0. [`Streams`](crate::Streams) no longer
-    /// knows its step.
+    /// The stream of another seed, for the same worker and layer, at step 0. [`Streams`](crate::Streams) no
+    /// longer tracks its step.
     ///
     /// ```
     /// # use tch_dropout::Stream;
@@ -114,8 +114,8 @@ impl Stream {
 
     /// The step that the next mask takes.
     ///
-    /// Only forwards that draw take one: not evaluation (unless [`monte_carlo`](crate::monte_carlo) runs
-    /// it), `p = 0`, an empty input or an error.
+    /// Only a forward pass that draws takes one. Evaluation (except under
+    /// [`monte_carlo`](crate::monte_carlo)), `p = 0`, an empty input and an error take none.
     ///
     /// ```
     /// use tch::{nn::ModuleT, Device, Kind, Tensor};
@@ -132,7 +132,7 @@ impl Stream {
         self.step.load(Ordering::Relaxed) % STEPS
     }
 
-    /// Moves to a step, for instance to resume from a checkpoint.
+    /// Sets the step, for instance to resume from a checkpoint.
     ///
     /// ```
     /// # use tch_dropout::{Stream, TrueDropout};
@@ -173,7 +173,7 @@ impl Stream {
         Counter::of_stream(self.seed, self.worker, self.layer, step)
     }
 
-    /// The same stream, with a step that others may move too.
+    /// The same stream, with a step that others may change too.
     pub(super) fn sharing(self, step: Arc<AtomicU64>) -> Self {
         Stream { step, ..self }
     }
@@ -183,7 +183,7 @@ pub(super) fn checked(step: u64) -> Result<u64> {
     if step < STEPS { Ok(step) } else { Err(Error::Step(step)) }
 }
 
-/// A copy starts at the original's step and moves on by itself, so that it repeats the original's masks.
+/// A clone starts at the original's step and then counts by itself, so it repeats the original's masks.
 impl Clone for Stream {
     fn clone(&self) -> Self {
         Stream { step: Arc::new(AtomicU64::new(self.step())), ..*self }

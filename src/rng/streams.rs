@@ -7,8 +7,8 @@ use super::counter::STEPS;
 use super::stream::{Stream, checked};
 use crate::error::{Error, Result};
 
-/// One seed for a whole model: hands out a [`Stream`] for each layer, and saves and sets the steps of all
-/// of them at once, whatever the layers have been built into.
+/// One seed for a whole model: hands out a [`Stream`] for each layer, and saves and sets the steps of all of
+/// them at once, wherever the layers are in the model.
 ///
 /// Layers are numbered in the order in which they take their streams. Each number has bits of its own in
 /// the generator's counter, so no two layers share a random number. A `VarStore` does not hold the steps:

@@ -1,4 +1,4 @@
-//! One examination for everything that claims to be dropout.
+//! One set of checks for everything that claims to be dropout.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

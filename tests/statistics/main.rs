@@ -1,6 +1,6 @@
-//! Every layer under one examination, and layers that are wrong on purpose, which it must find out.
+//! One set of checks for every layer, and for layers that are wrong on purpose, which it must catch.
 //!
-//! Each run draws anew, from a seed that it prints; `STATISTICS_SEED` repeats a run.
+//! Each run uses a new seed, which it prints; `STATISTICS_SEED` repeats a run.
 
 #[path = "../common/mod.rs"]
 mod common;

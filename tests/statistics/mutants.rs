@@ -1,4 +1,4 @@
-//! Layers that are wrong on purpose. Each must be found out by the check that is there for it.
+//! Layers that are wrong on purpose. Each must be caught by the check that is there for it.
 
 use tch::Tensor;
 use tch::nn::ModuleT;

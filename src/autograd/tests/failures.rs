@@ -6,14 +6,14 @@ use super::{leaf, scale, values};
 use crate::autograd::with_backward;
 use crate::error::{Error, Result};
 
-/// The error of a backward whose closure does this.
+/// The error of a backward pass whose closure does this.
 fn error_of(backward: impl Fn(&Tensor, usize) -> Result<Tensor> + Send + Sync + 'static) -> String {
     let x = leaf(&[1.0, 2.0]);
     let y = with_backward([&x], x.detach() * 1.0, backward).unwrap();
     let loss = scale(&y, 2.0).unwrap().sum(None);
     let error = Tensor::f_run_backward(&[&loss], &[&x], false, false).unwrap_err();
     assert!(!x.grad().defined());
-    // The next one works.
+    // The next backward pass works.
     scale(&x, 3.0).unwrap().sum(None).backward();
     assert_eq!(values(&x.grad()), [3.0; 2]);
     match error {

@@ -1,4 +1,4 @@
-//! This library in one build with burn-tch: a tensor of Burn's goes through a dropout and back.
+//! This library in one build with burn-tch: a Burn tensor goes through dropout and back.
 
 // burn-tch says so of itself since 0.22.
 #![allow(deprecated)]

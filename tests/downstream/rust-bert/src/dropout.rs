@@ -1,5 +1,5 @@
-//! rust-bert's `common::dropout`, name for name, with this library below: what changes in rust-bert is this
-//! file, and none of those that use it.
+//! rust-bert's `common::dropout`, name for name, on top of this library: in rust-bert, only this file
+//! changes, and none of those that use it.
 
 use tch::Tensor;
 use tch::nn::ModuleT;

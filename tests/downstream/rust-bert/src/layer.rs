@@ -1,5 +1,5 @@
-//! A layer of BERT with variables named as in [`rust_bert::bert::BertLayer`], so that the one takes the
-//! other's weights. It takes any dropout with rust-bert's interface.
+//! A BERT layer with variables named as in [`rust_bert::bert::BertLayer`], so that it can load that one's
+//! weights. It takes any dropout with rust-bert's interface.
 
 use rust_bert::bert::BertConfig;
 use tch::nn::{self, ModuleT};

@@ -1,5 +1,5 @@
-//! This library in one build with rust-bert, below an interface like that of rust-bert's own dropout: a layer
-//! of BERT gives the same outputs in evaluation, agrees in statistics in training, and learns as much.
+//! This library in one build with rust-bert, under an interface like that of rust-bert's own dropout: a BERT
+//! layer gives the same outputs in evaluation, agrees in statistics in training, and learns as much.
 //!
 //! Each row compares the means of two sets of independent numbers, which may differ by five standard errors.
 
