@@ -1,5 +1,5 @@
 //! "Dropout is drop-dead easy to implement", from top to bottom: each of the article's snippets, with
-//! what it prints.
+//! its output.
 //!
 //!     cargo run --release --example article
 
@@ -12,7 +12,7 @@ use tch::nn::{self, Module, ModuleT};
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{Dropout, TrueDropout, apply_mask, column_mask, element_mask};
 
-/// Runs the snippets of "Dropout is drop-dead easy to implement", and prints what each prints
+/// Runs the snippets of "Dropout is drop-dead easy to implement", and prints their output
 #[derive(Parser)]
 struct Args {}
 

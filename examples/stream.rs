@@ -1,4 +1,4 @@
-//! The random numbers behind the masks of a seed, raw, on standard output, for a battery of tests:
+//! Writes the raw random numbers behind seeded masks to standard output, for a test battery:
 //!
 //!     cargo run --release --example stream -- --seed 1 | dieharder -a -g 200
 
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tch_dropout::Stream;
 
-/// Writes the random numbers of a layer's masks, one mask after the other, until the reader stops
+/// Writes the random numbers of a layer's masks, one mask after another, until the reader stops
 #[derive(Parser)]
 #[command(allow_negative_numbers = true)]
 struct Args {

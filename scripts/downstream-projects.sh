@@ -1,11 +1,11 @@
 #!/bin/sh
-# Projects that have a tch already, and take this library beside it:
+# Builds and runs projects that already have a tch, with this library added:
 #
 #     sh scripts/downstream-projects.sh [rust-bert] [burn-tch]
 #
-# Both without arguments. Each is built and run in an empty folder outside this repository, from its sources
-# in tests/downstream, with the versions that cargo finds today and the libtorch that their tch wants. What
-# is built is kept in target/downstream: the first run takes ten minutes and 2 GB for each.
+# Without arguments: both. Each is built in an empty folder outside this repository, from its sources in
+# tests/downstream, with the versions that cargo finds today and the libtorch that its tch needs. Builds
+# are kept in target/downstream: the first run takes ten minutes and 2 GB per project.
 set -eu
 
 fail() {

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Follows "In your own project" of build.md to the letter, in an empty folder outside this repository:
-# the page's boxes become a script, in their order.
+# the page's code blocks become a script, in order.
 #
 #     sh scripts/downstream.sh
 #
-# libtorch is LIBTORCH's, or else the one that scripts/libtorch.sh gets. CARGO_TARGET_DIR keeps what is
-# built, so that the next run is quick.
+# Uses the libtorch in LIBTORCH, or else the one from scripts/libtorch.sh. With CARGO_TARGET_DIR set, the
+# build is kept, so that the next run is quick.
 set -eu
 
 fail() {
@@ -13,7 +13,7 @@ fail() {
     exit 1
 }
 
-# Shell boxes as they are; a Rust box goes to the file that its first line names.
+# Shell blocks as they are; a Rust block goes to the file that its first line names.
 boxes() {
     awk '
         /^## /          { inside = $0 == "## In your own project" }
@@ -43,7 +43,7 @@ cd "$folder/empty"
 sh -eux "$folder/steps.sh" >"$folder/output" || { cat "$folder/output"; fail "a step of build.md failed"; }
 cat "$folder/output"
 
-# Both programs of the page, with the path in a variable and with a build script, train ten steps.
+# Both programs of the page (path in a variable, path from a build script) train for ten steps.
 awk '/^step 1:/ { first = $4 } /^step 10:/ && $4 < first { good++ } END { exit good != 2 }' \
     "$folder/output" || fail "the loss did not fall in ten steps, twice"
 

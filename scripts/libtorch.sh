@@ -1,12 +1,12 @@
 #!/bin/sh
-# Puts libtorch, taken from PyTorch's own package, under .libtorch/ of this repository:
+# Downloads libtorch, from PyTorch's own package, to .libtorch/ in this repository:
 #
 #     sh scripts/libtorch.sh [cpu|cuda] [VERSION [MACHINE]]
 #
-# cpu (the default) leaves CUDA out: 0.7 GB in place of 5. The version is the one that the locked tch
-# wants, unless said otherwise. The machine is this one, or else linux-x86_64, linux-aarch64 or
-# macos-arm64, whose libtorch goes to .libtorch-MACHINE/; build.md tells the ways for other systems. Needs
-# python3 with pip, of any version: nothing of Python is used afterwards.
+# cpu (the default) leaves out CUDA: 0.7 GB instead of 5. VERSION defaults to the one that the locked tch
+# needs. MACHINE defaults to this one; linux-x86_64, linux-aarch64 or macos-arm64 select another, whose
+# libtorch goes to .libtorch-MACHINE/. For other systems, see build.md. Needs python3 (any version) with
+# pip; Python is not used afterwards.
 set -eu
 
 variant=${1:-cpu}

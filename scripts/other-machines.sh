@@ -1,14 +1,14 @@
 #!/bin/sh
-# What Linux on x86-64 can tell of other machines:
+# Checks other machines from Linux on x86-64:
 #
 #     sh scripts/other-machines.sh check            # the library compiles for them
 #     sh scripts/other-machines.sh test [ARG ...]   # its tests on Linux for aarch64, under emulation
 #
-# The ARGs are cargo test's; `--lib` by itself leaves all but the unit tests out.
+# The ARGs go to cargo test; `--lib` runs the unit tests only.
 #
-# Rust's standard library for a target is rustup's (`rustup target add`) or else is built from its
+# Rust's standard library for a target comes from rustup (`rustup target add`), or else is built from its
 # sources: `rustup component add rust-src`, or on Debian `apt install rustc-web rust-web-src` and
-# RUSTC=/usr/bin/rustc. Both commands need Debian's binutils-mingw-w64-x86-64, or its
+# RUSTC=/usr/bin/rustc. On Debian, check needs binutils-mingw-w64-x86-64, and test needs
 # g++-aarch64-linux-gnu and qemu-user.
 set -eu
 

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Draws the pictures of docs/images again, and says by how much they differ from those that are there:
+# Redraws the pictures of docs/images, and reports how much they differ from the committed ones:
 #
 #     sh scripts/pictures.sh [NAME ...]           # fails if one differs by too much
-#     sh scripts/pictures.sh --update [NAME ...]  # puts them there
+#     sh scripts/pictures.sh --update [NAME ...]  # replaces them
 #
-# masks and speed must be the same to the byte; they are drawn if no name is given, and so is uncertainty
-# where MNIST is (in MNIST_DIR, or in the example's own directory). Trainings round otherwise on another
-# processor: uncertainty must have the same words and lines, with numbers that differ by 2 on average at
-# most (another seed, and libtorch's code for older processors, gave 1); of mnist, which takes minutes, the
-# difference is said, and that is all.
+# Without a NAME, it draws masks and speed, and uncertainty if it finds MNIST (in MNIST_DIR, or in the
+# example's own directory). masks and speed must be identical to the byte. Training rounds differently on
+# another processor: uncertainty must have the same words and lines, and its numbers may differ by at most 2
+# on average (another seed, and libtorch's code for older processors, gave 1). For mnist, which takes
+# minutes, the difference is only reported.
 set -eu
 cd "$(dirname "$0")/.."
 data=${MNIST_DIR:-data/mnist}

@@ -1,12 +1,12 @@
 #!/bin/sh
-# The library's tests (not those of the MNIST experiment) with each tch that Cargo.toml allows, next to the
-# libtorch that it wants, with and without the feature `recompute`:
+# Runs the library's tests (not those of the MNIST experiment) with each tch that Cargo.toml allows and the
+# libtorch that it needs, with and without the feature `recompute`:
 #
 #     sh scripts/test-versions.sh [VERSION ...]
 #
-# All of scripts/tch-versions without arguments; else those named, such as 0.17.0. Prints a row for each, as
-# in build.md. Each has a copy of this repository, with a libtorch and a lock file of its own, in
-# target/versions. That and what is built is kept: the first run takes ten minutes and 1 GB for each.
+# Without arguments: all of scripts/tch-versions; else those named, such as 0.17.0. Prints a row for each, as
+# in build.md. Each uses its own copy of this repository, with its own libtorch and lock file, in
+# target/versions. Copies and builds are kept: the first run takes ten minutes and 1 GB for each.
 set -eu
 
 fail() {

@@ -237,8 +237,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// alike.
     ///
     /// The gradient with respect to `x` is the output's gradient times the mask, rescaling included. With
-    /// `train` false, `p = 0` or an empty `x`, the output is `x` itself and shares its memory, and nothing is
-    /// drawn. Under [`monte_carlo`](crate::monte_carlo), the layer draws in evaluation too.
+    /// `train` false, `p = 0` or an empty `x`, nothing is drawn, and the output is `x` itself and shares its
+    /// memory, unless integers become floats. Under [`monte_carlo`](crate::monte_carlo), the layer draws in evaluation too.
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
@@ -301,8 +301,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// # Errors
     ///
-    /// Those of [`f_forward_t`](Self::f_forward_t), and libtorch's for a residual on another device, or of a
-    /// shape that does not broadcast.
+    /// Those of [`f_forward_t`](Self::f_forward_t); [`Error::Layout`](crate::Error::Layout) for a sparse or
+    /// oneDNN residual; and libtorch's for one on another device, or of a shape that does not broadcast.
     pub fn f_forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.forward(x, Some(residual), train)
     }

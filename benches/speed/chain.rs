@@ -1,5 +1,5 @@
-//! A chain of layers whose graph keeps what it needs: the memory and the time of a training, and not those of
-//! a loop that frees each result at once.
+//! A chain of layers whose graph keeps what it needs. So it measures the memory and the time of training, not
+//! those of a loop that frees each result at once.
 
 use std::time::Instant;
 
@@ -18,8 +18,8 @@ pub const P: f64 = 0.1;
 const NONE: &str = "none (x * 1)";
 const CONTESTANTS: [&str; 3] = [NONE, "Tensor::dropout", "elements"];
 
-/// Runs the chain three times, after one that pays for what is made once: the median seconds of its forward, and
-/// of forward and backward; and the peak memory.
+/// Runs the chain three times, after a warm-up. Returns the median seconds of the forward pass, and of
+/// forward and backward; and the peak memory.
 pub fn measure(dropout: &str, size: i64) -> Result<[f64; 3]> {
     let layer = TrueDropout::elements(P)?;
     let forward: &dyn Fn(&Tensor) -> Tensor = match dropout {

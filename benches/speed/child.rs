@@ -1,4 +1,4 @@
-//! Work in processes of its own: where memory is measured, and where a core is kept busy.
+//! Child processes, in which memory is measured, or which keep a core busy.
 
 use std::env;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::{chain, transformer};
 
 const SPIN: &str = "spin";
 
-/// What the process of [`measure`] does.
+/// Does the work of a process that [`measure`] starts.
 pub fn run(work: &str, size: i64) -> Result<()> {
     if work == SPIN {
         loop {
@@ -26,7 +26,7 @@ pub fn run(work: &str, size: i64) -> Result<()> {
     Ok(())
 }
 
-/// Two times in seconds, and the most bytes that were resident, from a new process.
+/// Two times in seconds, and the peak of resident bytes, measured in a new process.
 pub fn measure(work: &str, size: i64) -> Result<[f64; 3]> {
     let output = this_program()?.args(["--child", work, "--size", &size.to_string()]).output()?;
     ensure!(output.status.success(), "{work}: {}", String::from_utf8_lossy(&output.stderr));
@@ -35,7 +35,7 @@ pub fn measure(work: &str, size: i64) -> Result<[f64; 3]> {
     figures.try_into().ok().with_context(|| format!("{work} printed '{text}'"))
 }
 
-/// This process's peak of resident memory so far; NaN where the system doesn't tell.
+/// This process's peak of resident memory so far; NaN where the system doesn't report it.
 pub fn peak_memory() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -43,7 +43,7 @@ pub fn peak_memory() -> f64 {
     kib.map_or(f64::NAN, |kib| kib * 1024.0)
 }
 
-/// Processes that keep a core busy while this lives.
+/// Processes that each keep a core busy until this is dropped.
 pub struct Busy(Vec<Child>);
 
 impl Busy {

@@ -14,7 +14,7 @@ use crate::{new_table, right_align};
 #[derive(Clone, Copy)]
 pub enum Pass {
     Forward,
-    /// With the dot product that a dense gradient comes from, as a model's is, in everyone's time.
+    /// Every time includes a dot product. Its gradient is dense, as a model's is.
     ForwardBackward,
 }
 
@@ -42,15 +42,15 @@ pub struct Measurement {
     pub contestant: &'static str,
     pub median_ns: f64,
     pub ns_per_element: f64,
-    /// Their time over ours.
+    /// libtorch's time divided by this one.
     pub vs_libtorch: f64,
-    /// Our time over a pass's.
+    /// This time divided by that of one pass.
     pub vs_one_pass: f64,
 }
 
 type Forward = Box<dyn Fn(&Tensor) -> Tensor>;
 
-/// What the others are compared with.
+/// The baselines.
 const ONE_PASS: &str = "one pass";
 const LIBTORCH: &str = "Tensor::dropout";
 
@@ -69,7 +69,7 @@ fn contestants(p: f64) -> Vec<(&'static str, Forward)> {
     ]
 }
 
-/// As the article writes it: a mask of columns, multiplied, and then the scale.
+/// As the article writes it: multiplies by a mask of columns, and then scales.
 fn two_passes(x: &Tensor, p: f64) -> Tensor {
     let mut size = vec![1; x.dim()];
     size[1] = x.size()[1];
@@ -106,7 +106,7 @@ pub fn run(
     names.iter().copied().zip(times.iter().copied()).map(measurement).collect()
 }
 
-/// The times of these forwards on one input.
+/// The times of these forward functions on one input.
 fn race(
     forwards: &[Forward],
     shape: &[i64],

@@ -10,7 +10,7 @@ use tch::Device;
 #[derive(Serialize)]
 pub struct Machine {
     device: String,
-    /// The processor's name, where the system tells it.
+    /// The processor's name, where the system reports it.
     cpu: Option<String>,
     threads: i32,
     libtorch: Option<String>,
@@ -41,7 +41,7 @@ fn cpu() -> Option<String> {
     Some(name?.1.to_owned())
 }
 
-/// libtorch has no call for its version, but a file beside the library that this process has loaded.
+/// Read from a file beside the loaded library, as libtorch has no function for its version.
 fn libtorch() -> Option<String> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
     let library = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;

@@ -1,7 +1,7 @@
 //! Dropout side by side: `cargo bench --bench speed -- --help`.
 //!
-//! All contestants of a row take turns in one run, so that whatever disturbs the machine disturbs them
-//! alike; times are medians over the turns.
+//! All variants in a row take turns in one run, so that any disturbance of the machine affects them alike.
+//! Times are medians over the turns.
 
 mod chain;
 mod child;
@@ -25,11 +25,11 @@ use timing::Effort;
 /// Compares this crate's dropout with libtorch's, and both with a single pass over the tensor
 #[derive(Parser)]
 struct Args {
-    /// Fewer shapes and turns: shows that the bench works, not how fast anything is
+    /// Use fewer shapes and turns: shows that the bench works, not how fast anything is
     #[arg(long)]
     quick: bool,
 
-    /// cpu or cuda
+    /// Where to run: cpu or cuda
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
     device: String,
 
@@ -37,27 +37,27 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Processes that keep a core busy beside the bench
+    /// Run N processes beside the bench that each keep a core busy
     #[arg(long, value_name = "N", default_value_t = 0)]
     busy: u32,
 
-    /// What this process does for another one
+    /// The work of a child process
     #[arg(long, hide = true)]
     child: Option<String>,
 
-    /// The size of its tensors
+    /// The size of the child's tensors
     #[arg(long, hide = true, default_value_t = 0)]
     size: i64,
 
-    /// What cargo adds
+    /// Added by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// The probabilities of dropping in the table: one that takes a bit for each element, and one that takes more.
+/// The probabilities of dropping in the table: one that needs one bit per element, and one that needs more.
 const PROBABILITIES: [f64; 2] = [0.5, 0.1];
 
-/// What the JSON file has.
+/// The content of the JSON file.
 #[derive(Serialize)]
 struct Figures {
     machine: Machine,

@@ -1,4 +1,4 @@
-//! Contestants that take turns.
+//! Times contestants that take turns.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use tch::{Cuda, Device};
 pub struct Effort {
     /// Turns of each contestant.
     pub turns: usize,
-    /// The time that a turn takes at least, in as many calls as that needs.
+    /// The minimum time of a turn, which makes as many calls as that needs.
     pub turn: Duration,
     /// The largest size of the curve, as a power of ten.
     pub largest: u32,
-    /// Processes of each contestant, where memory is measured.
+    /// Processes per contestant, where memory is measured.
     pub processes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! How it is drawn: a grid of cells for each mask, with the cells of one draw outlined.
+//! Draws the picture: a grid of cells for each mask, with the cells of one draw outlined.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ const PANEL: (f64, f64) = (206.0, 206.0);
 const CELLS: (f64, f64) = (28.0, 64.0);
 /// Panels in a row. The last place is the legend's.
 const IN_A_ROW: usize = 4;
-/// The draw whose cells are outlined, by its place in the mask: in a dimension that shares, the only one.
+/// The index of the draw whose cells are outlined; ignored in a shared dimension, which has only one.
 const OUTLINED: [usize; 3] = [1, 1, 1];
 
 pub fn draw(panels: &[Panel]) -> Result<String> {
@@ -81,14 +81,14 @@ impl Grid {
         Ok(Grid { size, shared, kept })
     }
 
-    /// The mask's shape in the axes' names.
+    /// The mask's shape, in names of axes.
     fn shape(&self, panel: &Panel) -> String {
         let names = panel.axes.iter().zip(self.shared).filter(|(axis, _)| !axis.is_empty());
         let names: Vec<_> = names.map(|(axis, shared)| if shared { "1" } else { *axis }).collect();
         format!("[{}]", names.join(", "))
     }
 
-    /// Where a column begins.
+    /// The x of a column's left edge.
     fn across(&self, group: usize, column: usize) -> f64 {
         (group * self.size[2] + column) as f64 * STEP + group as f64 * GAP
     }
@@ -109,7 +109,7 @@ impl Grid {
         Path::new().set("d", path)
     }
 
-    /// Around the cells that share a draw. They are together, unless they are one to a group.
+    /// Outlines the cells that share a draw. They are adjacent, unless each group has one.
     fn outlines(&self) -> Vec<Rectangle> {
         let [rows, groups, columns] = [0, 1, 2].map(|dimension| {
             let size = self.size[dimension];
@@ -131,7 +131,7 @@ impl Grid {
     }
 }
 
-/// A frame around a box, in the middle of the space that is between cells.
+/// A frame around a box, in the middle of the gap between cells.
 fn outline(x: f64, y: f64, width: f64, height: f64) -> Rectangle {
     let around = (STEP - CELL) / 2.0;
     Rectangle::new()

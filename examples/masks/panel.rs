@@ -1,4 +1,4 @@
-//! What is drawn: a real mask of each kind, and what it is good for.
+//! The panels: a real mask of each kind, and what to use it for.
 
 use anyhow::Result;
 use tch::nn::{self, ModuleT};
@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use tch_dropout::{DropConnectConfig, NoiseShape, Stream, TrueDropout, drop_connect};
 
 pub const P: f64 = 0.5;
-/// What is multiplied: samples, channels and places in a channel; or samples, time steps and channels.
+/// The input's size: samples, channels and positions in a channel; or samples, time steps and channels.
 pub const SIZE: [i64; 3] = [6, 4, 3];
 
 pub struct Panel {
@@ -15,7 +15,7 @@ pub struct Panel {
     pub use_it_for: [&'static str; 2],
     /// The dimensions' names.
     pub axes: [&'static str; 3],
-    /// Of the noise shape's size.
+    /// Its size is the noise shape.
     pub mask: Tensor,
 }
 
@@ -48,8 +48,8 @@ pub fn panels(seed: u64) -> Result<Vec<Panel>> {
     Ok(panels)
 }
 
-/// What DropConnect multiplies a weight with, `[out, 1, in]`. The weight is all ones, and an identity's
-/// rows come out as its columns.
+/// DropConnect's mask of a weight, `[out, 1, in]`. The weight is all ones, and the input an identity matrix,
+/// so the output's rows are the mask's columns.
 fn weight_mask(stream: Stream) -> Result<Tensor> {
     let vs = nn::VarStore::new(Device::Cpu);
     let (outputs, inputs) = (SIZE[0], SIZE[1] * SIZE[2]);

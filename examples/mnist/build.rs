@@ -1,4 +1,4 @@
-//! Has the programs and tests find libtorch when they run, as build.md tells importers to.
+//! Lets the programs and tests find libtorch at run time, as build.md describes for other projects.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

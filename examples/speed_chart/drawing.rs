@@ -1,4 +1,4 @@
-//! A row for each shape, a column for each pass, and in each place two bars.
+//! Draws a row for each shape and a column for each pass, with two bars in each cell.
 
 use anyhow::Result;
 use picture::page::{Page, tenth, text};
@@ -40,7 +40,7 @@ pub fn draw(figures: &Figures) -> Result<String> {
     Ok(page.finish())
 }
 
-/// What the figures say.
+/// The result, in a sentence.
 fn title(rows: &[Row]) -> String {
     let ratios = || rows.iter().flat_map(|row| &row.pairs).map(Pair::ratio);
     let (least, most) = (ratios().fold(f64::INFINITY, f64::min), ratios().fold(0.0, f64::max));
@@ -56,7 +56,7 @@ fn legend() -> Group {
         .add(text("this crate's TrueDropout, elements", (middle + 30.0, 54.0), ""))
 }
 
-/// Libtorch's above ours, each with its time.
+/// libtorch's bar above ours, each with its time.
 fn bars(pair: &Pair, (left, top): (f64, f64)) -> Group {
     let longest = pair.libtorch.max(pair.ours);
     let length = |time: f64| time / longest * LONGEST_BAR;

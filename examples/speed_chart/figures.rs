@@ -1,4 +1,4 @@
-//! The bench's figures, as far as they are drawn.
+//! The bench's figures, as far as the chart needs them.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,7 @@ struct Measurement {
     median_ns: f64,
 }
 
-/// What was measured on one shape.
+/// The measurements of one shape.
 pub struct Row {
     pub shape: Vec<u64>,
     /// Forward, and forward and backward.
@@ -94,7 +94,7 @@ impl Figures {
             .filter(|measurement| measurement.kind == "f32" && measurement.p == P)
     }
 
-    /// What was measured on what.
+    /// What was measured, and on which machine.
     pub fn caption(&self) -> String {
         let Machine { device, cpu, threads, libtorch } = &self.machine;
         let device = match cpu {

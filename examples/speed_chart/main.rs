@@ -1,4 +1,4 @@
-//! The speed of dropout as a picture, from what the bench measured:
+//! Draws the speed of dropout, as the bench measured it:
 //!
 //!     cargo bench --bench speed -- --json bench.json
 //!     cargo run --release --example speed_chart -- bench.json --out speed.svg
@@ -18,7 +18,7 @@ use figures::Figures;
 /// Draws the time of elementwise dropout, libtorch's and this crate's, as an SVG
 #[derive(Parser)]
 struct Args {
-    /// What the bench wrote
+    /// The JSON file that the bench wrote
     #[arg(value_name = "JSON")]
     figures: PathBuf,
 

@@ -66,7 +66,7 @@ where
 /// if dimension 0 has not grown by a factor of the number of passes (as when the layer is applied to a
 /// weight), the layer returns an error, and its `forward_t` panics. The comparison misses a batch that is
 /// moved behind another dimension and flattened, as from `[N, T, C]` to `[T * N, C]`. A layer with a seed
-/// takes one step per call, and so fewer than one per pass.
+/// takes one step per call, and so fewer than one per pass. A model that traces itself needs fold 1.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};

@@ -16,8 +16,8 @@
 //! | 64 to 111 | the step | one for each mask of a layer |
 //! | 112 to 127 | the worker | |
 //!
-//! The key is the seed. No two (worker, layer, step, element) of a seed share a counter, and so each has
-//! numbers of its own. 2⁴⁰ blocks serve 2⁴⁷ elements, more than an address space holds.
+//! The key is the seed. No two (worker, layer, step, tile, plane) of a seed share a counter, and so each
+//! element has bits of its own. 2⁴⁰ blocks serve 2⁴⁷ elements, more than an address space holds.
 
 use tch::{Device, Kind, Tensor};
 

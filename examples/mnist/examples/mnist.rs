@@ -1,4 +1,4 @@
-//! The article's experiment: a model, trained once per dropout layer, on MNIST.
+//! The article's experiment: a model trained on MNIST, once per dropout layer.
 //!
 //!     cargo run --release --example mnist -- --help
 

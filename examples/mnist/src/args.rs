@@ -38,11 +38,11 @@ pub struct Args {
     #[command(flatten)]
     pub config: Config,
 
-    /// Write all figures to a JSON file, brought up to date after each run
+    /// Write all figures to a JSON file, updated after each run
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Draw loss and macro F1 to an SVG file, brought up to date after each run
+    /// Draw loss and macro F1 to an SVG file, updated after each run
     #[arg(long, value_name = "FILE.svg", value_parser = PathBufValueParser::new().try_map(svg))]
     pub plot: Option<PathBuf>,
 
@@ -50,12 +50,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "as_printed")]
     pub save: Option<PathBuf>,
 
-    /// Evaluate a model that --save wrote, in place of training one
+    /// Evaluate a model that --save wrote, instead of training one
     #[arg(long, value_name = "FILE", conflicts_with_all = TRAINING)]
     pub load: Option<PathBuf>,
 }
 
-/// What decides the figures.
+/// What determines the figures.
 #[derive(clap::Args, Clone, Debug, Serialize)]
 pub struct Config {
     /// What to train
@@ -82,11 +82,11 @@ pub struct Config {
     #[arg(long, default_value_t = 1e-3, value_parser = learning_rate)]
     pub lr: f64,
 
-    /// The first run's seed; the next run has the next one
+    /// The first run's seed; each further run adds 1
     #[arg(long, default_value_t = 0, value_parser = whole(i64::MIN..=i64::MAX))]
     pub seed: i64,
 
-    /// Trainings per layer, each with a seed of its own
+    /// Training runs per layer, each with its own seed
     #[arg(long, default_value_t = 1, value_parser = whole(1..=i64::MAX))]
     pub runs: i64,
 
@@ -95,7 +95,7 @@ pub struct Config {
     pub as_printed: bool,
 }
 
-/// What says how to train, and so nothing to an evaluation.
+/// Options of training, which make no sense in an evaluation.
 const TRAINING: [&str; 12] = [
     "train_limit",
     "layers",
@@ -121,7 +121,7 @@ impl Args {
         args
     }
 
-    /// What one option alone cannot know.
+    /// Checks options against each other.
     fn check(&self) -> Result<()> {
         let Config { model, seed, runs, as_printed, .. } = self.config;
         for (i, layer) in self.layers.iter().enumerate() {

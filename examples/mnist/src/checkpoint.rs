@@ -13,10 +13,10 @@ use tch::{Kind, Tensor};
 use crate::model::Architecture;
 use crate::output;
 
-/// Where the file says which model it is of: the article's and the MLP have the same variables.
+/// The key under which the file names its model: the article's and the MLP have the same variables.
 const MODEL: &str = "model";
 
-/// Saves a model's variables, and which model it is.
+/// Saves a model's variables and its name.
 pub fn save(path: &Path, model: Architecture, vs: &VarStore) -> Result<()> {
     let variables: Vec<_> = vs
         .variables()
@@ -33,7 +33,7 @@ pub fn save(path: &Path, model: Architecture, vs: &VarStore) -> Result<()> {
     output::write(path, &safetensors::serialize(views, &Some(metadata)).map_err(as_error)?)
 }
 
-/// Fills a model's variables from a file, which must be of that model and have just these.
+/// Fills a model's variables from a file, which must be of that model and have exactly these variables.
 pub fn load(path: &Path, model: Architecture, vs: &VarStore) -> Result<()> {
     let cannot = || format!("cannot read {}", path.display());
     ensure!(fs::metadata(path).with_context(cannot)?.is_file(), "{}: it is no file", cannot());
@@ -71,7 +71,7 @@ fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(numbers.into_iter().flat_map(f32::to_le_bytes).collect())
 }
 
-/// The crate's errors have no text but their names.
+/// safetensors' errors have no text but their names.
 fn as_error(error: safetensors::SafeTensorError) -> anyhow::Error {
     anyhow::anyhow!("{error:?}")
 }

@@ -1,4 +1,4 @@
-//! What a program says: results on standard output, everything else on standard error.
+//! A program's output: results on standard output, everything else on standard error.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-/// Prints a result. A reader that has gone away has read enough.
+/// Prints a result. A closed pipe is no error: the reader has read enough.
 pub fn print(text: impl Display) -> Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -16,12 +16,12 @@ pub fn print(text: impl Display) -> Result<()> {
     }
 }
 
-/// Says something on the way. That nobody can hear it is no reason to stop.
+/// Prints a note to standard error. If that fails, the program goes on.
 pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// How a program ends.
+/// Ends a program: prints its error, and returns its exit code.
 pub fn end(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,8 @@
-//! How trainings went from step to step, and from epoch to epoch.
+//! The course of training, per step and per epoch.
 
 use crate::metrics::Summary;
 
-/// One run's.
+/// The curves of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Curve {
     /// The loss of each step.
@@ -11,7 +11,7 @@ pub struct Curve {
     pub macro_f1: Vec<f64>,
 }
 
-/// What the runs, all of the same length, have at each place.
+/// The runs' values at each index; all runs have the same length.
 pub fn across<'a>(runs: impl Iterator<Item = &'a Vec<f64>>) -> Vec<Summary> {
     let runs: Vec<_> = runs.collect();
     let length = runs.first().map_or(0, |run| run.len());

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use tch::Device;
 
-/// A device as it is asked for.
+/// A device as requested on the command line.
 #[derive(Clone, Copy, Debug)]
 pub enum Choice {
     Auto,

@@ -1,4 +1,4 @@
-//! The experiment: each layer is trained, and all of them are compared. Or a model is loaded and scored.
+//! The experiment: trains each layer and compares them all, or loads a model and evaluates it.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Trains all layers. What goes wrong with one result keeps no other back: that is told at the end.
+/// Trains all layers. If one output fails, the others are still written; errors are reported at the end.
 fn compare(args: &Args) -> Result<()> {
     let device = args.device.resolve()?;
     args.outputs().try_for_each(|file| output::check_writable(file))?;
@@ -43,7 +43,7 @@ fn compare(args: &Args) -> Result<()> {
     all_of(errors.chain(report.divergence().map(Error::msg)))
 }
 
-/// Writes all that is known so far; gives an error for each file that it could not write.
+/// Writes all results so far; returns an error for each file that it could not write.
 fn write_files(args: &Args, report: &Report, vs: &VarStore) -> Vec<Error> {
     let json = args.json.as_ref().map(|file| report.write_json(file));
     let (title, series) = (report.title(), report.series());
@@ -52,7 +52,7 @@ fn write_files(args: &Args, report: &Report, vs: &VarStore) -> Vec<Error> {
     [json, plot, save].into_iter().flatten().filter_map(Result::err).collect()
 }
 
-/// Several errors as one.
+/// Joins several errors into one.
 fn all_of(errors: impl Iterator<Item = Error>) -> Result<()> {
     let texts: Vec<_> = errors.map(|error| format!("{error:#}")).collect();
     if texts.is_empty() { Ok(()) } else { Err(anyhow!(texts.join("; "))) }

@@ -1,4 +1,4 @@
-//! What is compared: the layers, and what each puts in a model's places for them.
+//! The layers that are compared, and what each of them adds to a model.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use tch::nn::{self, SequentialT};
 use tch_dropout::{DropConnectConfig, Dropout, TrueDropout, drop_connect};
 
-/// A way to drop, or none.
+/// A kind of dropout, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
@@ -25,15 +25,15 @@ pub enum Layer {
     Libtorch,
     /// `TrueDropout` over elements
     Elements,
-    /// `TrueDropout` over channels, which are elements but in the cnn
+    /// `TrueDropout` over channels; the same as elements, except in the cnn
     Channels,
 }
 
 impl Layer {
-    /// The article's own, and libtorch's to hold them against.
+    /// The article's own, and libtorch's for comparison.
     pub const DEFAULT: &str = "none,dropout,true_dropout,drop_connect,libtorch";
 
-    /// What stands where activations are dropped.
+    /// The layer where activations are dropped.
     pub fn dropout(self, p: f64) -> Result<SequentialT> {
         let place = nn::seq_t();
         Ok(match self {

@@ -1,5 +1,5 @@
 //! The experiment of the article "Dropout is drop-dead easy to implement", as a library: MNIST, the models,
-//! their training, and what came of it. `examples/` has the two programs that use it.
+//! their training, and the results. `examples/` has the two programs that use it.
 
 pub mod args;
 pub mod checkpoint;

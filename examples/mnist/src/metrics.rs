@@ -1,4 +1,4 @@
-//! How good predictions are, and how sure one can be of that.
+//! How good predictions are, and how certain these figures are.
 
 use serde::Serialize;
 
@@ -32,7 +32,7 @@ impl Confusion {
         self.counts[class..].iter().step_by(self.classes).sum()
     }
 
-    /// The share of right predictions.
+    /// The share of correct predictions.
     pub fn accuracy(&self) -> f64 {
         let hits: u64 = (0..self.classes).map(|class| self.hits(class)).sum();
         hits as f64 / self.counts.iter().sum::<u64>() as f64
@@ -52,11 +52,11 @@ impl Confusion {
     }
 }
 
-/// One figure of several runs.
+/// One figure over several runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     pub mean: f64,
-    /// The standard deviation of a sample, of two runs or more.
+    /// The sample standard deviation, for two or more runs.
     pub std: Option<f64>,
     pub runs: Vec<f64>,
 }
@@ -70,7 +70,7 @@ impl Summary {
         Summary { mean, std, runs }
     }
 
-    /// The mean's standard error, of two runs or more.
+    /// The mean's standard error, for two or more runs.
     pub fn standard_error(&self) -> Option<f64> {
         Some(self.std? / (self.runs.len() as f64).sqrt())
     }

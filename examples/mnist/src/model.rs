@@ -1,4 +1,4 @@
-//! The article's model and two that gain more from dropout, each with places for any layer.
+//! The article's model, and two that gain more from dropout. Each works with any of the layers.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ const SIDE: i64 = 28;
 const HIDDEN: i64 = 512;
 const CLASSES: i64 = 10;
 
-/// What is trained.
+/// The model to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Architecture {
@@ -22,7 +22,7 @@ pub enum Architecture {
     Article,
     /// The same with a ReLU after each hidden layer
     Mlp,
-    /// The same with two convolutions in the first layer's place, and dropout after them too
+    /// The same with two convolutions instead of the first layer, and dropout after them too
     Cnn,
 }
 
@@ -52,8 +52,8 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// Features, a hidden layer, dropout and the last layer. DropConnect takes the hidden layer's place, as
-/// it drops that one's weights.
+/// Features, a hidden layer, dropout and the last layer. DropConnect replaces the hidden layer, as it drops
+/// that layer's weights.
 #[derive(Debug)]
 pub struct Model {
     features: SequentialT,

@@ -1,4 +1,4 @@
-//! Files that are written whole, or not at all.
+//! Files that are written completely or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
-/// Finds out before the training whether [`write()`] can work.
+/// Checks, before training, whether [`write()`] can work.
 pub fn check_writable(path: &Path) -> Result<()> {
     ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
     if is_special(path) {
@@ -23,20 +23,20 @@ pub fn check_writable(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Writes to a temporary file and renames it, so that whoever reads, and whenever this program is
-/// stopped, the file is the old one or the new one.
+/// Writes to a temporary file and renames it. So a reader always sees the old file or the new one, even if
+/// this program is stopped.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written =
         if is_special(path) { pass_on(path, bytes) } else { replace(&destination(path), bytes) };
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A device or a pipe, such as /dev/stdout: it is written to, as it must not be replaced.
+/// A device or a pipe, such as /dev/stdout: it is written to directly, as it must not be replaced.
 fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| !file.is_file() && !file.is_dir())
 }
 
-/// Writes for whoever still reads.
+/// Writes to a pipe or device; a closed pipe is no error.
 fn pass_on(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::write(path, bytes) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -56,8 +56,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The file that is written in the end, by the one name that all its spellings have in common. A link
-/// stays a link: the file behind it counts, even if it is still to be made.
+/// The canonical path of the file that is written in the end. A link stays a link: its target is what counts,
+/// even if it does not exist yet.
 pub fn destination(path: &Path) -> PathBuf {
     const MOST_LINKS: usize = 40;
     let mut path = path.to_owned();
@@ -76,7 +76,7 @@ fn directory_of(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// Its name says nothing to anybody, so no error has it.
+/// Its name tells users nothing, so errors leave it out.
 fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().make_in(directory_of(path), |name| File::create_new(name))
 }

@@ -1,4 +1,4 @@
-//! The trainings as a picture: loss per step on the left, macro F1 per epoch on the right.
+//! A plot of the training runs: loss per step on the left, macro F1 per epoch on the right.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -13,12 +13,12 @@ use crate::curves;
 use crate::metrics::Summary;
 use crate::output;
 
-/// What a layer's lines show.
+/// The data of a layer's lines.
 pub struct Series<'a> {
     pub name: String,
-    /// Of each step.
+    /// For each step.
     pub losses: Vec<f64>,
-    /// Of each epoch.
+    /// For each epoch.
     pub macro_f1: &'a [Summary],
 }
 
@@ -28,9 +28,9 @@ const TOP: f64 = 78.0;
 const BOTTOM: f64 = 335.0;
 const LOSS: (f64, f64) = (56.0, 300.0);
 const MACRO_F1: (f64, f64) = (478.0, 722.0);
-/// Between two names that stand at their lines' ends.
+/// The smallest gap between two names at the ends of their lines.
 const NAMES_APART: f64 = 17.0;
-/// As many points as a line can show.
+/// The most points that a line can show.
 const POINTS: usize = 200;
 
 /// Draws the series and writes them to an SVG file.
@@ -50,7 +50,7 @@ fn draw(title: &str, series: &[Series]) -> String {
     page.finish()
 }
 
-/// On a logarithmic scale, where a loss that falls for long does not end in a line along the axis.
+/// On a logarithmic scale, so that a loss that falls for long does not end as a line along the axis.
 fn losses(series: &[Series]) -> Group {
     let steps = series.iter().map(|one| one.losses.len()).max().unwrap_or(0);
     let window = (steps / 40).max(1);
@@ -71,7 +71,7 @@ fn losses(series: &[Series]) -> Group {
     draw_lines(chart, &plane, series, lines)
 }
 
-/// Means of the runs as lines, and how well the runs determine them as bands.
+/// The means of the runs as lines, and their standard errors as bands.
 fn macro_f1(series: &[Series]) -> Group {
     let epochs = series.iter().map(|one| one.macro_f1.len()).max().unwrap_or(0);
     let runs = series.iter().flat_map(|one| one.macro_f1).map(|f1| f1.runs.len()).max();
@@ -97,7 +97,7 @@ fn macro_f1(series: &[Series]) -> Group {
     draw_lines(chart, &plane, series, series.iter().map(means).collect())
 }
 
-/// A standard error to each side.
+/// One standard error to each side.
 fn band(f1: &Summary) -> RangeInclusive<f64> {
     let error = f1.standard_error().unwrap_or(0.0);
     f1.mean - error..=f1.mean + error
@@ -127,7 +127,7 @@ fn plane(across: (f64, f64), x: RangeInclusive<f64>, y: RangeInclusive<f64>) -> 
     Plane { x: Scale::new(x, across), y: Scale::new(y, (BOTTOM, TOP)) }
 }
 
-/// What a chart shows, above it, and what its x counts, below.
+/// A chart's title above it, and the label of its x axis below.
 fn frame(plane: &Plane, title: &str, x: &str) -> Group {
     let (left, right) = plane.x.pixels();
     Group::new().add(text(title, (left - 42.0, TOP - 20.0), "")).add(text(
@@ -137,7 +137,7 @@ fn frame(plane: &Plane, title: &str, x: &str) -> Group {
     ))
 }
 
-/// From the least to the greatest number, with some air; something for none, or a single one.
+/// The range of the numbers, with a margin; a usable one even for none, or a single one.
 fn bounds(values: impl Iterator<Item = f64>) -> RangeInclusive<f64> {
     let numbers = values.filter(|value| value.is_finite());
     let (least, greatest) = numbers
@@ -158,7 +158,7 @@ fn decades(logarithms: &Scale) -> Vec<f64> {
     if whole.len() > 1 { whole } else { ticks }
 }
 
-/// Short for losses as they are, and for those of a training that diverges.
+/// A short form, for normal losses and for those of a run that diverges.
 fn power_of_ten(exponent: f64) -> String {
     let power = 10f64.powf(exponent);
     match exponent {

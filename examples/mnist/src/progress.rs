@@ -1,4 +1,4 @@
-//! What a training shows while it runs.
+//! Shows the progress of training.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use crate::console::note;
 
-/// Steps between two looks at the loss: on a GPU, each look waits for it.
+/// Steps between two reads of the loss: each read waits for the GPU.
 const STEPS_PER_LOOK: usize = 50;
 
 /// A bar on a terminal, a line per epoch elsewhere.

@@ -1,4 +1,4 @@
-//! What the trainings came to: a table for people, JSON for programs.
+//! The results of training: a table for people, JSON for programs.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -21,9 +21,9 @@ use crate::output;
 use crate::plot::Series;
 use crate::train::Run;
 
-/// What the table takes with room between its columns.
+/// The width of the table with space between its columns.
 const WIDE: u16 = 72;
-/// No layer's name is broken.
+/// The longest name of a layer, which is never split over two lines.
 const LONGEST_NAME: u16 = 12;
 
 #[derive(Serialize)]
@@ -50,7 +50,7 @@ struct LayerResult {
     /// The mean of each run's last epoch.
     training_loss: Summary,
     test_loss: Summary,
-    /// Runs whose loss ceased to be a number: their other figures mean nothing.
+    /// Runs whose loss is no longer finite: their other figures mean nothing.
     diverged_runs: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     macro_f1_per_epoch: Vec<Summary>,
@@ -74,7 +74,7 @@ impl LayerResult {
         }
     }
 
-    /// Of the table.
+    /// A row of the table.
     fn row(&self) -> [String; 4] {
         let diverged = if self.diverged_runs > 0 { " (diverged)" } else { "" };
         [
@@ -112,13 +112,13 @@ impl Report {
         }
     }
 
-    /// What is trained on what, in a line.
+    /// The data set and the device, in one line.
     pub fn heading(&self) -> String {
         let Size { name, train, test } = &self.dataset;
         format!("{name}: {train} training and {test} test images, on {}.", self.device)
     }
 
-    /// Adds a run of a layer, after those that it has.
+    /// Adds a run to those of a layer.
     pub fn add(&mut self, layer: Layer, run: Run) {
         let before = self.results.iter().position(|result| result.layer == layer);
         let mut runs = before.map(|i| self.results.remove(i).runs).unwrap_or_default();
@@ -149,15 +149,15 @@ impl Report {
         (!layers.is_empty()).then(|| format!("diverged: {} ({what})", layers.join(", ")))
     }
 
-    /// Whether the article's figure is one to compare with.
+    /// Whether the article's figure can be compared with these.
     fn is_the_articles(&self) -> bool {
         self.dataset.name == "MNIST"
             && self.dataset.train == 60_000
             && self.config.model == Architecture::Article
     }
 
-    /// Whether ours and libtorch's dropout agree, if both were trained more than once: as little as the
-    /// seeds' noise in both means lets one tell.
+    /// Whether our dropout and libtorch's agree, if both were trained more than once: as far as the noise
+    /// of the seeds in both means can show.
     fn comparison(&self) -> Option<String> {
         let f1 = |layer| {
             let mut sound = self.results.iter().filter(|result| result.diverged_runs == 0);
@@ -177,7 +177,7 @@ impl Report {
         ))
     }
 
-    /// What is trained on what and how often, for a plot.
+    /// The data set, the model and the number of runs, for a plot.
     pub fn title(&self) -> String {
         let Size { name, train, .. } = &self.dataset;
         let Config { model, p, runs, .. } = &self.config;

@@ -1,4 +1,4 @@
-//! One training, and what came of it.
+//! One training run and its results.
 
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether a loss has ceased to be a number.
+    /// Whether a loss is no longer finite.
     pub fn has_diverged(&self) -> bool {
         !(self.training_loss.is_finite() && self.test_loss.is_finite())
     }
@@ -35,7 +35,7 @@ impl Run {
 
 const TEST_BATCH: i64 = 1000;
 
-/// Trains a model, and gives its variables too. A curve costs an evaluation per epoch.
+/// Trains a model, and returns its variables too. A curve costs an evaluation per epoch.
 pub fn train(
     config: &Config,
     layer: Layer,
@@ -76,7 +76,7 @@ pub fn train(
     Ok((run, vs))
 }
 
-/// Trains on each image once, and gives the loss of each step.
+/// Trains on each image once, and returns the loss of each step.
 pub fn epoch(
     model: &impl ModuleT,
     optimizer: &mut Optimizer,
@@ -95,7 +95,7 @@ pub fn epoch(
     Ok(Vec::try_from(Tensor::f_stack(&losses, 0)?)?)
 }
 
-/// One shuffle, then a gather per batch, all where the data lives.
+/// One shuffle, then a gather per batch, all on the data's device.
 fn shuffled_batches(split: &Split, size: i64) -> impl Iterator<Item = (Tensor, Tensor)> + '_ {
     let order = Tensor::randperm(split.items(), (Kind::Int64, split.labels.device()));
     (0..split.items()).step_by(size as usize).map(move |start| {
@@ -104,7 +104,7 @@ fn shuffled_batches(split: &Split, size: i64) -> impl Iterator<Item = (Tensor, T
     })
 }
 
-/// What a model makes of a test set.
+/// A model's results on a test set.
 pub struct Evaluation {
     pub confusion: Confusion,
     pub loss: f64,

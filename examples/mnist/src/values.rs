@@ -34,7 +34,7 @@ pub fn whole(range: RangeInclusive<i64>) -> impl Fn(&str) -> Result<i64> + Clone
     }
 }
 
-/// A file for a picture.
+/// A parser of file names for SVG pictures.
 pub fn svg(path: PathBuf) -> Result<PathBuf> {
     let is_other = path.extension().is_some_and(|extension| !extension.eq_ignore_ascii_case("svg"));
     ensure!(!is_other, "pictures are SVG, expected a name that ends in .svg");

@@ -1,4 +1,4 @@
-//! Whether a picture is what it was, or how much it differs:
+//! Checks whether a picture is unchanged, and how much it differs:
 //!
 //!     cargo run --release --example compare_pictures -- committed.svg drawn.svg
 

@@ -1,9 +1,9 @@
 //! How much two pictures differ.
 //!
-//! A training rounds otherwise on another processor, so that its picture cannot be the same. What is
-//! compared then is everything but the numbers, and by how much these differ.
+//! Training rounds differently on another processor, so its picture cannot be the same. Then everything but
+//! the numbers must be equal, and the numbers may differ a little.
 
-/// What [`compare`] finds.
+/// The result of [`compare`].
 #[derive(Debug, PartialEq)]
 pub enum Difference {
     Nothing,
@@ -14,7 +14,7 @@ pub enum Difference {
         mean: f64,
         most: f64,
     },
-    /// Something else than numbers, with the first line of each picture that has it.
+    /// Something other than numbers differs: the first such line of each picture.
     Words {
         line: usize,
         left: String,

@@ -1,4 +1,4 @@
-//! A picture, and what is put on it.
+//! A picture and its text.
 
 use svg::Document;
 use svg::node::Node;
@@ -6,10 +6,10 @@ use svg::node::element::{Description, Group, Style, Text, Title};
 
 use crate::style;
 
-/// As wide as a README shows it.
+/// The width of a picture in a README.
 pub const WIDTH: f64 = 830.0;
 
-/// A picture in the making.
+/// A picture that is being drawn.
 pub struct Page {
     content: Group,
     title: String,
@@ -18,7 +18,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// The title and the description are for those who cannot see the picture.
+    /// The title and the description are for readers who cannot see the picture.
     pub fn new(title: &str, description: &str, height: f64) -> Page {
         let content = Group::new().set("class", "ink");
         Page { content, title: title.to_owned(), description: description.to_owned(), height }
@@ -43,14 +43,14 @@ impl Page {
     }
 }
 
-/// A line of text whose baseline begins at a point; the classes `middle` and `end` have it centred or end
-/// there.
+/// A line of text whose baseline begins at a point; with the class `middle` or `end`, it is centred there or
+/// ends there.
 pub fn text(words: impl Into<String>, (x, y): (f64, f64), class: &str) -> Text {
     let text = Text::new(words.into()).set("x", tenth(x)).set("y", tenth(y));
     if class.is_empty() { text } else { text.set("class", class) }
 }
 
-/// A tenth of a pixel is as fine as anybody sees.
+/// Rounds to a tenth of a pixel; nobody sees a finer difference.
 pub fn tenth(pixels: f64) -> f64 {
     (pixels * 10.0).round() / 10.0 + 0.0 // which makes -0 a 0
 }

@@ -6,14 +6,14 @@ use svg::node::element::{Group, Path};
 
 use crate::page::{tenth, text};
 
-/// Values as pixels.
+/// Maps values to pixels.
 pub struct Scale {
     values: RangeInclusive<f64>,
     pixels: (f64, f64),
 }
 
 impl Scale {
-    /// The first and the last value are at these pixels.
+    /// `pixels` are the positions of the first and the last value.
     pub fn new(values: RangeInclusive<f64>, pixels: (f64, f64)) -> Scale {
         Scale { values, pixels }
     }
@@ -24,7 +24,7 @@ impl Scale {
         start + (value - first) / (last - first) * (end - start)
     }
 
-    /// Where the first and the last value are.
+    /// The positions of the first and the last value.
     pub fn pixels(&self) -> (f64, f64) {
         self.pixels
     }
@@ -53,14 +53,14 @@ impl Scale {
     }
 }
 
-/// The room between an axis of x and one of y.
+/// The area between an x axis and a y axis.
 pub struct Plane {
     pub x: Scale,
     pub y: Scale,
 }
 
 impl Plane {
-    /// A line across the plane for each of these values of y, with its label on the left.
+    /// A horizontal line for each of these values of y, with its label on the left.
     pub fn levels(&self, ticks: &[f64], label: impl Fn(f64) -> String) -> Group {
         let (left, right) = self.x.pixels;
         let mut group = Group::new();
@@ -80,7 +80,7 @@ impl Plane {
         ticks.iter().map(words).fold(Group::new(), Group::add)
     }
 
-    /// A line through these points; points outside the plane, or without a number, interrupt it.
+    /// A line through these points. Points outside the plane, or that are NaN, interrupt it.
     pub fn line(&self, points: impl IntoIterator<Item = (f64, f64)>) -> Path {
         let mut path = String::new();
         let mut pen = 'M';
@@ -110,7 +110,7 @@ impl Plane {
     }
 }
 
-/// Moves heights apart until no two are closer than `gap`, and their mean stays.
+/// Moves heights apart until no two are closer than `gap`, and keeps their mean.
 pub fn apart(heights: &[f64], gap: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..heights.len()).collect();
     order.sort_by(|&a, &b| heights[a].total_cmp(&heights[b]));

@@ -1,10 +1,10 @@
 //! Colours and classes, in one style sheet.
 
-/// A class for each series of a chart: Okabe and Ito's colours, which the colour-blind tell apart, made
-/// darker or lighter where a page would swallow them.
+/// A class for each series of a chart: Okabe and Ito's colours, which colour-blind readers can tell apart,
+/// made darker or lighter where the page gives too little contrast.
 pub const SERIES: [&str; 7] = ["ink", "orange", "blue", "green", "brown", "violet", "pink"];
 
-/// Each colour's class, on a light page and on a dark one.
+/// Each colour's class, and the colour on a light page and on a dark one.
 const COLOURS: [(&str, &str, &str); 9] = [
     ("ink", "#1f2328", "#e6edf3"),
     ("soft", "#59636e", "#9da7b1"),
@@ -17,7 +17,7 @@ const COLOURS: [(&str, &str, &str); 9] = [
     ("pink", "#b03d86", "#f08cc8"),
 ];
 
-/// Shapes and text take the colour that their class, or else their group's, says.
+/// Shapes and text take the colour of their class, or else of their group's class.
 const CLASSES: &str = "
 text{fill:currentColor;font:14px system-ui,-apple-system,\"Segoe UI\",Helvetica,Arial,sans-serif}
 .title{font-size:18px;font-weight:600}

@@ -8,7 +8,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use mnist_experiment::data::DEFAULT_DIRECTORY;
 use mnist_experiment::values::{svg, whole};
 
-/// Trains the MNIST model, turns a test digit through 180 degrees, and draws how sure the model is
+/// Trains the MNIST model, rotates a test digit through 180 degrees, and draws how sure the model is
 #[derive(Parser, Debug)]
 #[command(name = "uncertainty", max_term_width = 100, allow_negative_numbers = true)]
 pub struct Args {
@@ -23,11 +23,11 @@ pub struct Args {
     #[arg(long, conflicts_with = "data_dir")]
     pub synthetic: bool,
 
-    /// Which digit to turn: the first of its class among the test images
+    /// Which digit to rotate: the first of its class among the test images
     #[arg(long, default_value_t = 6, value_parser = whole(0..=9))]
     pub digit: i64,
 
-    /// Forwards with dropout
+    /// Forward passes with dropout
     #[arg(long, default_value_t = 200, value_parser = whole(1..=i64::MAX))]
     pub passes: i64,
 
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0, value_parser = whole(i64::MIN..=i64::MAX))]
     pub seed: i64,
 
-    /// Draw nothing: time Monte Carlo dropout beside as many plain forwards
+    /// Draw nothing: time Monte Carlo dropout and as many plain forward passes
     #[arg(long, conflicts_with = "out")]
     pub time: bool,
 }

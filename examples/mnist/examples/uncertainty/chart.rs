@@ -1,4 +1,4 @@
-//! The picture: the digit's turns, its probabilities beneath them, and the uncertainty in nats.
+//! The picture: the rotated digits, the class probabilities below them, and the uncertainty in nats.
 
 use anyhow::Result;
 use picture::page::{Page, tenth, text};
@@ -12,7 +12,7 @@ use crate::digit;
 
 // In pixels.
 const HEIGHT: f64 = 610.0;
-/// Where the first and the last angle are, and the digits' middles above them.
+/// The x of the first and the last angle; the digits above are centred on theirs.
 const ACROSS: (f64, f64) = (56.0, 792.0);
 const DIGITS: f64 = 42.0;
 const PIXEL: f64 = 2.0;
@@ -20,12 +20,12 @@ const PIXEL: f64 = 2.0;
 const PROBABILITY: (f64, f64) = (346.0, 136.0);
 const ENTROPY: (f64, f64) = (448.0, 392.0);
 const INFORMATION: (f64, f64) = (570.0, 494.0);
-/// Angles from one digit that is shown to the next.
+/// Shows the digit at every third angle.
 const EVERY: usize = 3;
 /// Classes that have a colour and a name.
 const NAMED: usize = 4;
 
-/// The SVG. `turned` has an image `[784]` for each angle.
+/// The SVG. `turned` has a rotated image `[784]` for each angle.
 pub fn draw(curves: &Curves, turned: &Tensor, digit: i64) -> Result<String> {
     let title = format!("A {digit} is turned, and the network becomes unsure");
     let description = "The digit at each angle; the mean probabilities of its classes over passes with \
@@ -80,7 +80,7 @@ fn probabilities(curves: &Curves) -> Group {
     })
 }
 
-/// The class, where it is most probable: above its line, or below where there is no room.
+/// The class's name where it is most probable: above its line, or below if there is no space.
 fn name(plane: &Plane, curves: &Curves, class: usize) -> Text {
     let peak = curves.peak(class);
     let x = plane.x.at(curves.angles[peak]).clamp(ACROSS.0 + 12.0, ACROSS.1 - 12.0);
@@ -89,7 +89,7 @@ fn name(plane: &Plane, curves: &Curves, class: usize) -> Text {
     text(class.to_string(), (x, y), "title middle")
 }
 
-/// What a measure of uncertainty comes to at each angle, on an axis of its own.
+/// A measure of uncertainty at each angle, on its own axis.
 fn nats(place: (f64, f64), curves: &Curves, values: &[f64], title: &str, colour: &str) -> Group {
     // In halves, so that a network that is trained a little otherwise has the same axis.
     let most = (values.iter().copied().fold(0.1, f64::max) * 2.0).ceil() / 2.0;
@@ -104,7 +104,7 @@ fn plane(curves: &Curves, (bottom, top): (f64, f64), most: f64) -> Plane {
     Plane { x: Scale::new(first..=last, ACROSS), y: Scale::new(0.0..=most, (bottom, top)) }
 }
 
-/// What a chart shows, above it.
+/// A chart's title, above it.
 fn frame(plane: &Plane, title: &str) -> Group {
     Group::new().add(text(title, (plane.x.pixels().0 - 42.0, plane.y.pixels().1 - 14.0), ""))
 }
@@ -113,7 +113,7 @@ fn line(plane: &Plane, curves: &Curves, values: &[f64]) -> Path {
     plane.line(curves.angles.iter().copied().zip(values.iter().copied()))
 }
 
-/// A standard deviation to each side.
+/// One standard deviation to each side.
 fn band(plane: &Plane, curves: &Curves, class: &Class) -> Path {
     let range = |(mean, deviation): (&f64, &f64)| mean - deviation..=mean + deviation;
     let ranges = class.mean.iter().zip(&class.deviation).map(range);

@@ -1,4 +1,4 @@
-//! What was found, angle by angle, as numbers and in words.
+//! The results for each angle, as numbers and in words.
 
 use anyhow::Result;
 use tch::Tensor;
@@ -6,9 +6,9 @@ use tch_dropout::Prediction;
 
 pub struct Curves {
     pub angles: Vec<f64>,
-    /// By class.
+    /// Indexed by class.
     pub classes: Vec<Class>,
-    /// In nats, as is the information.
+    /// In nats, like the information.
     pub entropy: Vec<f64>,
     pub information: Vec<f64>,
     pub passes: i64,
@@ -43,13 +43,13 @@ impl Curves {
         order
     }
 
-    /// The place where a class is most probable.
+    /// The index of the angle at which a class is most probable.
     pub fn peak(&self, class: usize) -> usize {
         let mean = &self.classes[class].mean;
         (0..mean.len()).max_by(|&a, &b| mean[a].total_cmp(&mean[b])).unwrap_or(0)
     }
 
-    /// How it looks at the start, where it is least sure, and at the end.
+    /// Describes the prediction at the start, where it is least sure, and at the end.
     pub fn in_words(&self, digit: i64) -> String {
         let by_entropy = |&a: &usize, &b: &usize| self.entropy[a].total_cmp(&self.entropy[b]);
         let places = 0..self.angles.len();

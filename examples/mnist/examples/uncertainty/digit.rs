@@ -1,4 +1,4 @@
-//! One digit: found, turned, and drawn.
+//! Finds, rotates and draws one digit.
 
 use anyhow::{Context, Result};
 use svg::node::element::{Group, Path};
@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use mnist_experiment::data::Split;
 
 pub const SIDE: i64 = 28;
-/// Of ink.
+/// Shades of ink.
 const SHADES: i32 = 8;
 
 /// The first image `[784]` of a class.
@@ -18,7 +18,7 @@ pub fn find(split: &Split, class: i64) -> Result<Tensor> {
     Ok(split.images.get(place as i64))
 }
 
-/// The image turned clockwise by each of these angles in degrees, `[angles, 784]`.
+/// The image rotated clockwise by each of these angles in degrees, `[angles, 784]`.
 pub fn turn(image: &Tensor, angles: &[f64]) -> Tensor {
     let count = angles.len() as i64;
     // From a place in the output to the place in the input that it shows.
@@ -36,8 +36,8 @@ pub fn turn(image: &Tensor, angles: &[f64]) -> Tensor {
     images.grid_sampler(&grid, bilinear, zeros, false).reshape([count, SIDE * SIDE])
 }
 
-/// An image `[784]` whose corner is at `x`, `y`, in the page's ink: a path per shade, with a stroke of it for
-/// each run of pixels. An element per pixel would take twenty times the bytes.
+/// An image `[784]` whose corner is at `x`, `y`, in the page's ink: one path per shade, with a stroke for
+/// each run of pixels. One element per pixel would take twenty times the bytes.
 pub fn draw(image: &Tensor, (x, y): (f64, f64), pixel: f64) -> Result<Group> {
     let shades: Vec<i32> = Vec::<f32>::try_from(image)?
         .iter()
@@ -60,7 +60,7 @@ pub fn draw(image: &Tensor, (x, y): (f64, f64), pixel: f64) -> Result<Group> {
     Ok(group)
 }
 
-/// The rows' runs of a shade, as a path.
+/// All runs of a shade, row by row, as a path.
 fn runs(shades: &[i32], shade: i32) -> String {
     let mut path = String::new();
     for (row, pixels) in shades.chunks(SIDE as usize).enumerate() {

@@ -1,4 +1,4 @@
-//! A digit that turns, and a network that becomes unsure: Monte Carlo dropout on MNIST, as a picture.
+//! A digit is rotated, and the network becomes unsure: a picture of Monte Carlo dropout on MNIST.
 //!
 //!     cargo run --release --example uncertainty -- --out uncertainty.svg
 
@@ -21,10 +21,10 @@ use tch_dropout::MonteCarlo;
 use args::Args;
 use curves::Curves;
 
-/// Where the digit is looked at, in degrees.
+/// The angles at which the model predicts the digit, in degrees.
 const STEP: i64 = 5;
 const END: i64 = 180;
-/// Passes in one forward: the digit's turns are few rows.
+/// Passes folded into one batch, as the rotated digits are few rows.
 const FOLD: i64 = 10;
 
 fn main() -> ExitCode {

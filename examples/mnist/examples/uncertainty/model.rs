@@ -1,4 +1,4 @@
-//! The article's model with a ReLU and dropout behind each hidden layer, trained as in the `mnist` example.
+//! The article's model with a ReLU and dropout after each hidden layer, trained as in the `mnist` example.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What Monte Carlo dropout costs beside as many plain forwards, taking turns.
+//! The time of Monte Carlo dropout compared with that of as many plain forward passes.
 
 use std::time::Instant;
 
@@ -40,7 +40,7 @@ where
     Ok(())
 }
 
-/// The median milliseconds of each, which take turns.
+/// The median milliseconds of each; they take turns.
 fn medians<const N: usize>(
     contestants: [&dyn Fn() -> Result<(), tch_dropout::Error>; N],
 ) -> Result<[f64; N]> {

@@ -1,15 +1,15 @@
 //! A reader of the IDX format of MNIST and its relatives, plain or gzip-compressed.
 //!
 //! A file is two zero bytes, a byte for the kind of number (8: unsigned bytes), a byte for the number
-//! of dimensions, each dimension's size in 32 bits (big end first), and then the numbers. It is taken
-//! for gzip if it starts as gzip does, whatever its name.
+//! of dimensions, each dimension's size in 32 bits (big-endian), and then the numbers. A file that
+//! starts like gzip is read as gzip, whatever its name.
 //!
 //! # Memory
 //!
-//! A header may promise anything, and gzip makes a thousand bytes of one. So a file is read twice:
-//! first it is decompressed into nothing, and no further than a byte beyond its promise, which shows
-//! whether it keeps it; only then is memory taken, once, for just what is there. All that is ever
-//! taken is the content's own size and half a MiB.
+//! A header may promise any size, and gzip can turn one byte into a thousand. So a file is read twice.
+//! The first pass discards what it decompresses, and stops at one byte more than promised, which shows
+//! whether the promise holds. Only then is memory allocated, once, for exactly the content. In all,
+//! the reader never takes more than the content's size and half a MiB.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
@@ -18,16 +18,16 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, ensure};
 use flate2::bufread::MultiGzDecoder;
 
-/// Height and width of the images that the model takes.
+/// Height and width of the model's input images.
 pub const SIDE: usize = 28;
 
-/// How gzip files start.
+/// The first bytes of a gzip file.
 pub const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// A bound on what a few kilobytes of gzip may grow to; MNIST has 47 MB.
+/// A limit on the size that a few kilobytes of gzip may expand to; MNIST has 47 MB.
 const MOST_BYTES: usize = 1 << 30;
 
-/// Images of `SIDE` by `SIDE` bytes, one after the other.
+/// Images of `SIDE` by `SIDE` bytes, one after another.
 pub fn images(path: &Path) -> Result<Vec<u8>> {
     images_in(open(path)?, path)
 }
@@ -44,12 +44,12 @@ pub fn open(path: &Path) -> Result<BufReader<File>> {
     Ok(BufReader::new(File::open(path).with_context(cannot)?))
 }
 
-/// The images in a file that is open; every error has the file's name.
+/// The images in an open file; every error has the file's name.
 pub fn images_in(file: impl BufRead + Seek, name: &Path) -> Result<Vec<u8>> {
     read(file, &[SIDE, SIDE]).with_context(|| not_good(name))
 }
 
-/// The labels in a file that is open; every error has the file's name.
+/// The labels in an open file; every error has the file's name.
 pub fn labels_in(file: impl BufRead + Seek, name: &Path) -> Result<Vec<u8>> {
     let labels = read(file, &[]).with_context(|| not_good(name))?;
     match labels.iter().position(|&label| label > 9) {
@@ -70,7 +70,7 @@ pub fn content<'a>(file: &'a mut impl BufRead) -> io::Result<Box<dyn Read + 'a>>
     Ok(if is_gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
-/// The numbers of a file that consists of items of this size.
+/// The numbers in a file of items of this size.
 fn read(mut file: impl BufRead + Seek, item: &[usize]) -> Result<Vec<u8>> {
     let bytes = check(&mut *content(&mut file)?, item)?;
     file.rewind()?;
@@ -81,7 +81,7 @@ fn read(mut file: impl BufRead + Seek, item: &[usize]) -> Result<Vec<u8>> {
     Ok(numbers)
 }
 
-/// Checks that there are exactly as many bytes as the header promises, and gives their number.
+/// Checks that there are exactly as many bytes as the header promises, and returns their number.
 fn check(reader: &mut dyn Read, item: &[usize]) -> Result<usize> {
     let promised = header(reader, item)?;
     let bytes = io::copy(&mut reader.take(promised as u64 + 1), &mut io::sink())
@@ -91,7 +91,7 @@ fn check(reader: &mut dyn Read, item: &[usize]) -> Result<usize> {
     Ok(bytes)
 }
 
-/// Reads the header of a file of unsigned bytes, and gives the number of bytes that it promises.
+/// Reads the header of a file of unsigned bytes, and returns the number of bytes that it promises.
 fn header(reader: &mut dyn Read, item: &[usize]) -> Result<usize> {
     let magic = word(reader)?;
     let expected = 0x0801 + item.len() as u32;
@@ -110,7 +110,7 @@ fn header(reader: &mut dyn Read, item: &[usize]) -> Result<usize> {
         .with_context(|| format!("the header promises {sizes:?} bytes, more than 1 GiB"))
 }
 
-/// Sizes as they are written, such as 28x28.
+/// Sizes as text, such as 28x28.
 fn by(sizes: &[usize]) -> String {
     sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }

@@ -1,4 +1,4 @@
-//! Built-in digits: ten figures in strokes, each drawn with a pen and a hand that vary.
+//! Built-in digits: ten figures made of strokes, each drawn with a random pen and hand.
 
 use std::f32::consts::TAU;
 
@@ -9,12 +9,12 @@ use idx::SIDE;
 
 type Point = (f32, f32);
 
-/// A part of a figure in a square of side 1, whose y points down.
+/// A part of a figure, in a square of side 1 whose y axis points down.
 enum Stroke {
     /// Straight from point to point.
     Lines(&'static [Point]),
     /// Around a centre, with a horizontal and a vertical radius, from one angle to another. Angles
-    /// are in turns, clockwise from three o'clock.
+    /// are in full turns, clockwise from three o'clock.
     Arc { centre: Point, radius: Point, from: f32, to: f32 },
 }
 
@@ -51,7 +51,7 @@ const FIGURES: [&[Stroke]; 10] = [
     ],
 ];
 
-/// `count` images of `SIDE` by `SIDE` bytes, one after the other, and their labels.
+/// `count` images of `SIDE` by `SIDE` bytes, one after another, and their labels.
 pub fn draw(count: usize, seed: u64) -> (Vec<u8>, Vec<u8>) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut images = vec![0; count * SIDE * SIDE];
@@ -88,7 +88,7 @@ impl Stroke {
 
 /// How one image is drawn.
 struct Hand {
-    /// The figure's axes in pixels: slanted, turned and stretched.
+    /// The figure's axes in pixels: slanted, rotated and stretched.
     across: Point,
     down: Point,
     centre: Point,
@@ -140,7 +140,7 @@ impl Hand {
     }
 }
 
-/// From a point to the nearest one of a line between two others.
+/// The distance from a point to a line segment.
 fn distance(p: Point, from: Point, to: Point) -> f32 {
     let (dx, dy) = (to.0 - from.0, to.1 - from.1);
     let along = ((p.0 - from.0) * dx + (p.1 - from.1) * dy) / (dx * dx + dy * dy).max(1e-9);

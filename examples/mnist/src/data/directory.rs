@@ -39,7 +39,7 @@ pub const MNIST: [Known; 4] = [
 const MOST_BYTES: u64 = 64 << 20;
 
 impl Known {
-    /// Compares the SHA-256 of a file's content, decompressed, with this one's.
+    /// Compares the SHA-256 of a file's decompressed content with this one's.
     pub fn check(&self, mut file: impl BufRead) -> Result<()> {
         let mut digest = Sha256::new();
         idx::content(&mut file)
@@ -56,10 +56,10 @@ impl Known {
     }
 }
 
-/// What a directory has.
+/// The content of a directory.
 pub enum Found {
     Files(Files),
-    /// MNIST can be downloaded into it, as it lacks these of its files and has no others.
+    /// MNIST can be downloaded into it: it lacks these files of MNIST, and has no other data set.
     Missing(Vec<&'static str>),
 }
 
@@ -71,9 +71,9 @@ pub struct Files {
 
 /// Looks for the four files, plain or `.gz`.
 ///
-/// Some of them but not all is an error, so that no data set is ever made of files from two. But if
-/// they are MNIST's, another download is just putting them there, or was interrupted there, and one
-/// more puts the same in their place.
+/// If only some of them are there, that is an error, so that files of two data sets are never mixed. The
+/// exception is files of MNIST: another download is writing them, or was interrupted, and a new one
+/// replaces them with the same.
 pub fn find(directory: &Path) -> Result<Found> {
     let readable = match fs::metadata(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -108,7 +108,7 @@ pub fn has_no(directory: &Path, names: &[&str]) -> String {
     format!("{} has no {} (or .gz)", directory.display(), names.join(", no "))
 }
 
-/// A file under any of the names that are in use: plain or compressed, with a hyphen or a dot.
+/// A file under any of its usual names: plain or compressed, with a hyphen or a dot.
 fn existing(directory: &Path, name: &str) -> Option<PathBuf> {
     let dotted = name.replace("-idx", ".idx");
     [name, &dotted]
@@ -135,7 +135,7 @@ impl Files {
         })
     }
 
-    /// "MNIST" only for MNIST itself; another data set goes by its directory's name.
+    /// "MNIST" only for MNIST itself; another data set is named after its directory.
     fn name(&self, train_images: &[u8]) -> String {
         let header = [0x803u32, 60_000, 28, 28].map(u32::to_be_bytes);
         let digest = Sha256::new().chain_update(header.as_flattened()).chain_update(train_images);

@@ -1,8 +1,8 @@
 //! MNIST from its public mirrors.
 //!
-//! Nothing is written before all four files are there and have been checked. Then they are written in
-//! a hidden directory beside their place and renamed into it: what is interrupted is never mistaken
-//! for data.
+//! Nothing is written before all four files are downloaded and checked. Then they are written to a
+//! hidden subdirectory and renamed into place, so that an interrupted download is never mistaken for
+//! data.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -20,19 +20,19 @@ use idx::GZIP;
 const MIRRORS: &str = "https://ossci-datasets.s3.amazonaws.com/mnist/ \
                        https://storage.googleapis.com/cvdf-datasets/mnist/";
 
-/// Other mirrors, separated by spaces, in place of the public ones.
+/// Other mirrors, separated by spaces, to use instead of the public ones.
 const MIRRORS_VARIABLE: &str = "MNIST_MIRRORS";
 
 /// The largest file has 9.9 MB.
 const MOST_BYTES: u64 = 32 << 20;
 
-/// Starts the name of the hidden directory.
+/// The prefix of the hidden directory's name.
 const PARTIAL: &str = ".partial";
 
 /// Nobody writes twelve megabytes for longer than this.
 const LONGEST_WRITE: Duration = Duration::from_secs(3600);
 
-/// Downloads the four files into `directory`, which is made if need be.
+/// Downloads the four files into `directory`, which is created if necessary.
 pub fn mnist(directory: &Path) -> Result<Files> {
     let cannot = || format!("cannot write to the data directory {}", directory.display());
     check_writable(directory).with_context(cannot)?;
@@ -44,8 +44,8 @@ pub fn mnist(directory: &Path) -> Result<Files> {
     }
 }
 
-/// A directory that cannot be written to had better say so before the download than after it; one that
-/// is still to be made, for the one above it.
+/// Fails before the download, not after it, if the directory cannot be written to. If it does not exist yet,
+/// its nearest existing parent is checked.
 fn check_writable(directory: &Path) -> io::Result<()> {
     let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     tempfile::Builder::new().make_in(there, |name| File::create_new(name)).map(drop)
@@ -67,8 +67,8 @@ fn write(directory: &Path, files: &[Vec<u8>]) -> io::Result<()> {
     names.iter().try_for_each(|name| fs::rename(partial.path().join(name), directory.join(name)))
 }
 
-/// Removes what a process that was killed while it wrote has left in a directory. What is younger may
-/// be another process's, which is writing right now.
+/// Removes what a process left in a directory when it was killed while writing. Newer files may belong to
+/// another process, which is writing right now.
 pub fn sweep(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
@@ -80,7 +80,7 @@ pub fn sweep(directory: &Path) {
     }
 }
 
-/// Tries one mirror after the other; each failure is one line.
+/// Tries one mirror after another; each failure is one line.
 fn from_any_mirror(known: &Known) -> Result<Vec<u8>> {
     let mirrors = std::env::var(MIRRORS_VARIABLE).unwrap_or(MIRRORS.to_owned());
     for mirror in mirrors.split_whitespace() {
@@ -111,13 +111,13 @@ fn fetch(url: &str, known: &Known) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// It will be named `.gz`, so it has to be compressed; some servers have it decoded on the way.
+/// The file will be named `.gz`, so it must be compressed; with some servers, it arrives decoded.
 fn check(bytes: &[u8], known: &Known) -> Result<()> {
     ensure!(bytes.starts_with(&GZIP), "it is not compressed");
     known.check(bytes)
 }
 
-/// An error for whoever waits.
+/// An error for the user, in words.
 fn in_words(error: ureq::Error) -> anyhow::Error {
     match error {
         ureq::Error::Timeout(ureq::Timeout::Global) => {
@@ -129,7 +129,7 @@ fn in_words(error: ureq::Error) -> anyhow::Error {
     }
 }
 
-/// For the whole of one file. Overridden by tests, which don't want to wait for a stalled server.
+/// The time limit for one whole file. Tests override it, so as not to wait for a stalled server.
 fn timeout() -> Duration {
     let seconds = std::env::var("MNIST_TIMEOUT").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(300))

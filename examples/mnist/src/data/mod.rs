@@ -1,4 +1,4 @@
-//! Where the digits come from: a directory, the public mirrors, or our own pen.
+//! The data: from a directory, the public mirrors, or built in.
 
 mod digits;
 mod directory;
@@ -25,11 +25,11 @@ pub struct Dataset {
     pub test: Split,
 }
 
-/// The data directory that may be replaced by built-in digits, as nobody asked for it by name.
+/// The default data directory. Only for this one may the built-in digits stand in.
 pub const DEFAULT_DIRECTORY: &str = "data/mnist";
 
-/// A set of the images in `directory`; downloads MNIST into it if it has none. Without a network the
-/// built-in digits stand in, but not for a directory that the user named.
+/// The data set in `directory`; downloads MNIST into it if it has none. Without a network the built-in
+/// digits stand in, but not for a directory that the user named.
 pub fn load(directory: Option<&Path>, device: Device) -> Result<Dataset> {
     let path = directory.unwrap_or(Path::new(DEFAULT_DIRECTORY));
     download::sweep(path);

@@ -26,7 +26,7 @@ fn a_saved_model_scores_what_it_scored() {
     }
 }
 
-/// A file as `--save` writes it, but for what is told.
+/// A file as `--save` writes it, except for the given differences.
 fn forged(model: Option<&str>, dtype: Dtype, bias: usize, without: &str) -> Vec<u8> {
     let zeros = vec![0; 4 * 784 * 512];
     let shapes = [
@@ -79,7 +79,7 @@ fn a_file_that_cannot_be_loaded_is_one_clear_line() {
     }
 }
 
-/// Others read it too: here `tch` itself.
+/// Other programs can read it too: here `tch` itself.
 #[test]
 fn a_saved_model_is_an_ordinary_safetensors_file() {
     let directory = directory();

@@ -1,4 +1,4 @@
-//! What the MNIST example's plot is made of, against hand computation.
+//! The numbers in the MNIST example's plot, compared with values computed by hand.
 
 use mnist_experiment::curves::{across, moving_average};
 

@@ -1,4 +1,4 @@
-//! Where the data comes from, and what is said of data that is not in order.
+//! Where the data comes from, and the errors for bad data.
 
 use std::fs;
 use std::io::Write;
@@ -41,7 +41,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A small data set that is in order: 20 images of noise to train with, 10 to test with.
+/// A small valid data set: 20 images of noise to train with, 10 to test with.
 fn small_data_set() -> TempDir {
     let directory = tempfile::Builder::new().prefix("small-").tempdir().unwrap();
     for (part, count) in [("train", 20u32), ("t10k", 10)] {
@@ -119,7 +119,7 @@ fn a_data_directory_that_is_a_file_is_an_error() {
     assert_error(&mnist(&directory, &["--data-dir", "file"]), &["file is not a directory"]);
 }
 
-/// As some archives name them.
+/// With the names that some archives use.
 #[test]
 fn names_with_a_dot_are_read_too() {
     let data = small_data_set();

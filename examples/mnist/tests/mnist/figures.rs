@@ -1,4 +1,4 @@
-//! The figures: in the table, in the JSON, and as the article has them.
+//! The figures: in the table, in the JSON, and in the article.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::program::{directory, json, mnist, mnist_directory, stderr, stdout, succeed};
 
-/// The same command gives the same figures, and the JSON has what the table shows.
+/// The same command gives the same figures, and the JSON agrees with the table.
 #[test]
 fn json_has_the_figures_and_a_seed_decides_them() {
     let directory = directory();
@@ -89,7 +89,7 @@ fn losses_are_figures_too() {
     assert_eq!(result["diverged_runs"], 0);
 }
 
-/// In one step, so that the loss before it is still a number; or in several.
+/// Diverges in one step, so that the loss before it is still a number; or in several.
 #[test]
 fn a_training_that_diverges_says_so_everywhere() {
     for batch_size in ["300", "100"] {

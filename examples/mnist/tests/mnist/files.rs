@@ -48,7 +48,7 @@ fn a_plot_names_what_it_shows() {
     }
 }
 
-/// However it is stopped: Ctrl-C ends it just as this does, as it has no last words.
+/// However it is stopped: Ctrl-C ends it just as this does, as it does no cleanup.
 #[test]
 fn a_training_that_is_stopped_leaves_the_runs_before() {
     for delay in [0, 7, 50] {
@@ -85,8 +85,8 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// New ones have the mode that any has, old ones keep theirs; links lead to where they led, even if
-/// nothing was there.
+/// New files have the default mode, old ones keep theirs; links keep their targets, even if the target
+/// did not exist.
 #[cfg(unix)]
 #[test]
 fn written_files_are_like_any_other() {
@@ -133,7 +133,7 @@ fn one_file_for_two_outputs_is_an_error_under_whatever_names() {
     }
 }
 
-/// Runs the experiment where a file may have so many blocks of 512 bytes, as it has on a disk that is
+/// Runs the experiment with file sizes limited to this many blocks of 512 bytes, as on a disk that is
 /// nearly full.
 #[cfg(unix)]
 fn with_little_room(directory: &TempDir, blocks: u32, arguments: &[&str]) -> Output {

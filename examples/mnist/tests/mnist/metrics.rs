@@ -1,4 +1,4 @@
-//! The MNIST example's figures against hand computation and scikit-learn 1.9.
+//! The MNIST example's figures, compared with values computed by hand and with scikit-learn 1.9.
 
 use mnist_experiment::metrics::{Confusion, Summary};
 

@@ -1,4 +1,4 @@
-//! The MNIST example's models: each trains with each layer, and a seed decides each figure.
+//! The MNIST example's models: each trains with each layer, and the seed determines each figure.
 
 use crate::program::{directory, json, succeed};
 use serde_json::Value;
@@ -51,7 +51,7 @@ fn the_cnn_learns_with_every_layer() {
     learns("cnn");
 }
 
-/// The whole report is the same but for the time it took; to draw a plot, which looks at the test set
+/// The whole report is the same, except for the time it took. Drawing a plot, which evaluates the test set
 /// after each epoch, changes nothing either.
 #[test]
 fn a_seed_decides_every_figure_and_a_plot_changes_none() {

@@ -1,4 +1,4 @@
-//! The programs, and what is asked of what they say.
+//! Runs the programs and checks their output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// MNIST, where `MNIST_DIR` or the program's own directory has it, seen from the repository's root.
+/// MNIST's directory, from `MNIST_DIR` or the program's default, relative to the repository's root.
 pub fn mnist_directory() -> Option<PathBuf> {
     let directory = std::env::var_os("MNIST_DIR").map_or("data/mnist".into(), PathBuf::from);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(directory);
@@ -36,8 +36,8 @@ pub fn mnist_directory() -> Option<PathBuf> {
     found.then_some(directory)
 }
 
-/// The experiment with no network to go to, in a directory of its own. One at a time, as each training
-/// wants all cores.
+/// The experiment without a network, in its own directory. One at a time, as each training run uses all
+/// cores.
 pub fn mnist(directory: &TempDir, arguments: &[&str]) -> Output {
     static CORES: Mutex<()> = Mutex::new(());
     let _cores = CORES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +74,7 @@ pub fn files(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What a command says on a terminal of so many columns; nothing where there is no `script`.
+/// A command's output on a terminal with this many columns; nothing where there is no `script`.
 #[cfg(target_os = "linux")]
 pub fn on_terminal(command: &Command, columns: u32) -> Option<String> {
     if Command::new("script").arg("--version").output().is_err() {
@@ -91,7 +91,7 @@ pub fn on_terminal(command: &Command, columns: u32) -> Option<String> {
     Some(stdout(&script.output().unwrap()))
 }
 
-/// Asserts that a bad command line is refused, with these words.
+/// Asserts that a bad command line is rejected, with these words.
 #[track_caller]
 pub fn assert_usage_error(output: &Output, words: &[&str]) {
     let text = stderr(output);
@@ -103,7 +103,7 @@ pub fn assert_usage_error(output: &Output, words: &[&str]) {
     assert_eq!(stdout(output), "");
 }
 
-/// Asserts a failure with exactly one line, which has these words in it.
+/// Asserts a failure with exactly one line of error, which has these words in it.
 #[track_caller]
 pub fn assert_error(output: &Output, words: &[&str]) {
     let text = stderr(output);

@@ -1,4 +1,4 @@
-//! Standard output and standard error, wherever they go.
+//! Standard output and standard error, whatever they are connected to.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! The picture of a network that becomes unsure: its command line, what it draws, and what it says.
+//! The example `uncertainty`: its command line, its picture and its output.
 
 use std::fs;
 use std::process::Output;

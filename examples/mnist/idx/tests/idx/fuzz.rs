@@ -1,9 +1,9 @@
-//! The promise, held to what a fuzzer comes up with. In `examples/mnist/idx`:
+//! Checks the promise with a fuzzer's input. In `examples/mnist/idx`:
 //!
 //!     cargo install cargo-fuzz
 //!     RUSTC_BOOTSTRAP=1 cargo fuzz run idx
 //!
-//! The variable lets a stable compiler do what cargo-fuzz asks of a nightly one.
+//! The variable lets a stable compiler use the nightly options that cargo-fuzz needs.
 #![no_main]
 
 mod promise;

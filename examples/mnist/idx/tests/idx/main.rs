@@ -1,4 +1,4 @@
-//! The reader, given everything that is not an IDX file.
+//! Gives the reader all kinds of files that are not IDX.
 
 mod mutations;
 mod promise;
@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 
 const SEED: u64 = 20_121_018;
 
-/// Tells which file it was, if its test panics.
+/// Reports which file it was if its test panics.
 struct Case(u64);
 
 impl Drop for Case {
@@ -52,7 +52,7 @@ fn random_and_mutated_files() {
     assert!(accepted > 20_000 && refused > 20_000, "both must be tried");
 }
 
-/// What fuzzing has found worth keeping.
+/// The files that fuzzing found worth keeping.
 #[test]
 fn files_of_the_fuzzers_corpus() {
     let corpus = fs::read_dir("fuzz/corpus/idx").unwrap();
@@ -62,7 +62,7 @@ fn files_of_the_fuzzers_corpus() {
     assert!((1..files.len()).contains(&accepted), "both must be tried");
 }
 
-/// Counts what is read of a file.
+/// Counts the bytes that are read from a file.
 struct Counted<'a> {
     file: Cursor<&'a [u8]>,
     read: &'a mut usize,

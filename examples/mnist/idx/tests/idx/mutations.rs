@@ -1,4 +1,4 @@
-//! Good IDX files, and all that may happen to them.
+//! Good IDX files, and mutations of them.
 
 use std::io::Write;
 
@@ -19,7 +19,7 @@ pub fn gzip(content: &[u8]) -> Vec<u8> {
     finish(GzEncoder::new(Vec::new(), Compression::fast()), content)
 }
 
-/// With all that a gzip header can have.
+/// With every optional field of a gzip header.
 pub fn gzip_with_fields(content: &[u8], field: &[u8]) -> Vec<u8> {
     let builder = GzBuilder::new().extra(field).filename(field).comment(field);
     finish(builder.write(Vec::new(), Compression::fast()), content)
@@ -75,7 +75,7 @@ const EXTREMES: [u32; 14] = [
     u32::MAX,
 ];
 
-/// Does one thing to a file. `files` are others, of which it may get a part.
+/// Changes a file in one way. It may get a part of one of the others, `files`.
 pub fn mutate(file: &mut Vec<u8>, files: &[Vec<u8>], rng: &mut StdRng) {
     let other = files.choose(rng).expect("there are some");
     let any = rng.gen_range(0..=file.len());

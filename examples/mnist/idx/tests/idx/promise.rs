@@ -1,15 +1,15 @@
-//! What the reader promises for any bytes at all. The tests and the fuzzer hold it to that.
+//! What the reader promises for any bytes. The tests and the fuzzer check it.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-/// What a reader may take beyond the content's own size.
+/// The memory that a reader may use beyond the content's own size.
 pub const HALF_A_MIB: usize = 512 << 10;
 
-/// Asserts that both readers give just what is there, or one line with the file's name, and take no
-/// more memory than they may. Returns whether either of them accepts the file.
+/// Asserts that both readers return exactly the content, or an error of one line with the file's name, and
+/// stay within the memory limit. Returns whether either of them accepts the file.
 pub fn check(file: &[u8]) -> bool {
     let content = Content::of(file);
     let images = content.images();
@@ -41,7 +41,7 @@ fn assert_reads<'a>(
     result.is_ok()
 }
 
-/// A file's content, got in the plainest way, and as much of it as is there.
+/// A file's content, read in the simplest way, as far as the file goes.
 struct Content {
     bytes: Vec<u8>,
     is_whole: bool,
@@ -65,7 +65,7 @@ impl Content {
         self.numbers(&[0, 0, 8, 1], &[]).filter(|labels| labels.iter().all(|&label| label <= 9))
     }
 
-    /// What follows the magic number, the count and the size of an item, if it is as long as they say.
+    /// The numbers after the magic number, the count and the size of an item, if their length is right.
     fn numbers(&self, magic: &[u8], item: &[u8]) -> Option<&[u8]> {
         let (count, rest) = self.bytes.strip_prefix(magic)?.split_first_chunk::<4>()?;
         let numbers = rest.strip_prefix(item)?;
@@ -75,8 +75,8 @@ impl Content {
     }
 }
 
-/// The most memory that a function has in use at a time, in its own thread. A block that grows counts
-/// twice, as it does when it has to move.
+/// The peak memory of a function, in its own thread. A block that grows counts twice, as it does when it has
+/// to move.
 pub fn memory<T>(f: impl FnOnce() -> T) -> (T, usize) {
     let mut result = None;
     let taken = allocation_counter::measure(|| result = Some(f()));

@@ -1,4 +1,4 @@
-//! Disks that are full or may not be written to.
+//! Disks that are full or read-only.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 use super::*;
 use crate::program::stdout;
 
-/// Runs the example where `data/mnist` is a disk of its own, mounted with these options; afterwards
-/// the standard output names the files there. Mounts are in a name space of the example's own, so
-/// that nothing is left of them and no root is needed. Gives nothing where that is not allowed.
+/// Runs the example where `data/mnist` is a separate disk, mounted with these options; afterwards the
+/// standard output names the files there. The mounts are in the example's own namespace, so they vanish
+/// with it and need no root. Returns nothing where that is not allowed.
 fn on_disk(options: &str, mirrors: &[String], arguments: &[&str]) -> Option<Output> {
     let script = |then: &str| format!("mount -t tmpfs -o {options} none data/mnist && {then}");
     let directory = empty_directory();
@@ -30,8 +30,8 @@ fn on_disk(options: &str, mirrors: &[String], arguments: &[&str]) -> Option<Outp
     Some(command.output().unwrap())
 }
 
-/// Asserts that such a disk is an error for a directory that is named, and that otherwise built-in
-/// digits stand in.
+/// Asserts that such a disk is an error if the user named the directory, and that otherwise the
+/// built-in digits stand in.
 #[track_caller]
 fn assert_refuses(options: &str, mirrors: &[String], reason: &str) {
     let refusal = format!("cannot write to the data directory data/mnist: {reason}");

@@ -1,4 +1,4 @@
-//! Processes that end in the middle of it.
+//! Processes that end in the middle of a download.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 
-/// Starts the example, sends it a signal some time after this line, and gives the signal that ended
+/// Starts the example, sends it a signal some time after this line, and returns the signal that ended
 /// it, if one did.
 fn interrupt(
     directory: &Path,
@@ -30,8 +30,8 @@ fn interrupt(
     child.wait().unwrap().signal()
 }
 
-/// By SIGTERM, which ends a process as Ctrl-C's SIGINT does: a shell has its background jobs, and so
-/// these tests if they are among them, ignore that one.
+/// Uses SIGTERM, which ends a process just as Ctrl-C's SIGINT does. A shell makes its background jobs,
+/// which may include these tests, ignore SIGINT.
 #[test]
 fn ctrl_c_in_a_download_leaves_nothing_behind() {
     let directory = empty_directory();
@@ -47,7 +47,7 @@ fn ctrl_c_in_a_download_leaves_nothing_behind() {
     assert_is_mnist(directory.path(), &mnist);
 }
 
-/// After the last file's line they are all checked, written and renamed, which takes some milliseconds.
+/// After the last file's line, all files are checked, written and renamed, which takes some milliseconds.
 #[test]
 fn a_process_killed_while_it_writes_leaves_no_bad_file_and_the_next_one_completes() {
     let Some(mnist) = mnist_directory() else { return };

@@ -1,4 +1,4 @@
-//! The MNIST example's download, with all that may go wrong: the servers, the disk, the user's Ctrl-C.
+//! The MNIST example's download, and what can go wrong: the servers, the disk, the user's Ctrl-C.
 
 #[cfg(target_os = "linux")]
 mod disk;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::program::{example, files, mnist_directory, stderr};
 use server::*;
 
-/// The example, training for as short as it can, and leaving cores to the other tests.
+/// The example with the shortest possible training, which leaves cores to the other tests.
 fn brief_example(mirrors: &[String]) -> Command {
     let mut command = example("mnist");
     command.env("MNIST_MIRRORS", mirrors.join(" ")).env("NO_PROXY", "127.0.0.1");
@@ -52,7 +52,7 @@ fn assert_is_mnist(directory: &Path, mnist: &Path) {
     }
 }
 
-/// Starts all these servers, lets the example try one after the other, and asserts that each gets one
+/// Starts all these servers, lets the example try one after another, and asserts that each gets one
 /// line, with these words, before the built-in digits stand in for MNIST.
 #[track_caller]
 fn assert_lines(faults: &[(Answer, &str)], timeout: &str) {
@@ -128,7 +128,7 @@ fn after_a_fault_the_next_mirror_helps() {
     assert_is_mnist(directory.path(), &mnist);
 }
 
-/// A client may decode what is called encoded, and then has plain files in place of compressed ones.
+/// A client may decode what the header calls encoded, and then has plain files instead of compressed ones.
 #[test]
 fn a_server_that_calls_the_files_encoded_does_no_harm() {
     let Some(mnist) = mnist_directory() else { return };

@@ -1,4 +1,4 @@
-//! Servers on the loopback that do all that servers do.
+//! Servers on the loopback interface, which behave well or badly.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use flate2::write::GzEncoder;
 
-/// What a server does with a request: it gets the file's name and the connection.
+/// A server's reaction to a request, given the file's name and the connection.
 pub type Answer = Arc<dyn Fn(&str, &mut TcpStream) -> io::Result<()> + Send + Sync>;
 
-/// Starts a server, and gives its address. It lives as long as the test.
+/// Starts a server, and returns its address. It runs as long as the test.
 pub fn serve(answer: Answer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -45,13 +45,13 @@ fn promise(stream: &mut TcpStream, bytes: u64) -> io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n")
 }
 
-/// Gives the files of a directory.
+/// Serves the files of a directory.
 pub fn good(directory: &Path) -> Answer {
     let directory = directory.to_owned();
     Arc::new(move |name, stream| give(&fs::read(directory.join(name))?, stream))
 }
 
-/// The same, but gives each the last file only when two want it.
+/// The same, but serves the last file only once two clients have requested it.
 pub fn good_for_two(directory: &Path) -> Answer {
     let (directory, both) = (directory.to_owned(), Barrier::new(2));
     Arc::new(move |name, stream| {
@@ -62,7 +62,7 @@ pub fn good_for_two(directory: &Path) -> Answer {
     })
 }
 
-/// The same, with a header that says that gzip is the encoding of a file that is not.
+/// The same, with a header that wrongly claims gzip as the encoding.
 pub fn calls_it_encoded(directory: &Path) -> Answer {
     let directory = directory.to_owned();
     Arc::new(move |name, stream| {
@@ -73,7 +73,7 @@ pub fn calls_it_encoded(directory: &Path) -> Answer {
     })
 }
 
-/// Gives something else in place of each file.
+/// Serves something else instead of each file.
 pub fn wrong(body: &[u8]) -> Answer {
     let body = body.to_owned();
     Arc::new(move |_, stream| give(&body, stream))
@@ -84,7 +84,7 @@ fn give(body: &[u8], stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(body)
 }
 
-/// Sends the request on to another server.
+/// Redirects the request to another server.
 pub fn redirect(to: String) -> Answer {
     Arc::new(move |name, stream| nothing(&format!("302 Found\r\nLocation: {to}/{name}"), stream))
 }
@@ -105,7 +105,7 @@ pub fn cut_off() -> Answer {
     })
 }
 
-/// Promises a file and says nothing more.
+/// Promises a file and sends nothing more.
 pub fn silent() -> Answer {
     Arc::new(|_, stream| {
         promise(stream, 1000)?;
@@ -114,7 +114,7 @@ pub fn silent() -> Answer {
     })
 }
 
-/// Promises a file and gives a byte of it now and then.
+/// Promises a file and sends a byte of it now and then.
 pub fn slow() -> Answer {
     Arc::new(|_, stream| {
         promise(stream, 1000)?;
@@ -122,7 +122,7 @@ pub fn slow() -> Answer {
     })
 }
 
-/// Gives a byte of its header now and then.
+/// Sends a byte of its header now and then.
 pub fn slow_to_start() -> Answer {
     Arc::new(|_, stream| {
         now_and_then(&[b"HTTP/1.1 200 OK\r\nX: ", &[b'x'; 1000][..]].concat(), stream)
@@ -154,7 +154,7 @@ pub fn endless() -> Answer {
     })
 }
 
-/// Promises more than there is in the world.
+/// Promises an absurd length.
 pub fn boasts() -> Answer {
     Arc::new(|_, stream| {
         promise(stream, u64::MAX)?;
@@ -162,7 +162,7 @@ pub fn boasts() -> Answer {
     })
 }
 
-/// A gzip file of this content.
+/// A gzip file with this content.
 pub fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Default::default());
     encoder.write_all(content).unwrap();

@@ -1,4 +1,4 @@
-//! What a user sees.
+//! What a user sees on a terminal.
 
 use super::*;
 use crate::program::on_terminal;
