@@ -142,8 +142,8 @@ fn a_seed_decides_the_masks() {
 
 /// What the bench writes, as far as it is drawn.
 fn figures(libtorch: f64, elements: f64) -> Value {
-    let measurement = |pass, contestant, median_ns| {
-        json!({"shape": [64, 512], "kind": "f32", "pass": pass, "p": 0.5, "contestant": contestant,
+    let measurement = |pass, variant, median_ns| {
+        json!({"shape": [64, 512], "kind": "f32", "pass": pass, "p": 0.5, "variant": variant,
                "median_ns": median_ns})
     };
     json!({

@@ -16,7 +16,7 @@ pub const LAYERS: usize = 16;
 pub const P: f64 = 0.1;
 
 const NONE: &str = "none (x * 1)";
-const CONTESTANTS: [&str; 3] = [NONE, "Tensor::dropout", "elements"];
+const VARIANTS: [&str; 3] = [NONE, "Tensor::dropout", "elements"];
 
 /// Runs the chain three times, after a warm-up. Returns the median seconds of the forward pass, and of
 /// forward and backward; and the peak memory.
@@ -57,15 +57,15 @@ pub fn table(sizes: &[i64], effort: Effort) -> Result<Table> {
         "memory",
     ]);
     for &size in sizes {
-        let mut figures = CONTESTANTS.map(|_| [const { Vec::new() }; 3]);
+        let mut figures = VARIANTS.map(|_| [const { Vec::new() }; 3]);
         for _ in 0..effort.processes {
-            for (dropout, figures) in CONTESTANTS.iter().zip(&mut figures) {
+            for (dropout, figures) in VARIANTS.iter().zip(&mut figures) {
                 let found = child::measure(&format!("chain {dropout}"), size)?;
                 figures.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
             }
         }
         let medians = figures.map(|figures| figures.map(median));
-        for (dropout, figures) in CONTESTANTS.iter().zip(&medians) {
+        for (dropout, figures) in VARIANTS.iter().zip(&medians) {
             let [forward, both, peak] = figures;
             let times_none = |i: usize| format!("{:.2}", figures[i] / medians[0][i]);
             table.add_row([

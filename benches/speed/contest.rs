@@ -39,7 +39,7 @@ pub struct Measurement {
     pub kind: String,
     pub pass: Pass,
     pub p: f64,
-    pub contestant: &'static str,
+    pub variant: &'static str,
     pub median_ns: f64,
     pub ns_per_element: f64,
     /// libtorch's time divided by this one.
@@ -54,7 +54,7 @@ type Forward = Box<dyn Fn(&Tensor) -> Tensor>;
 const ONE_PASS: &str = "one pass";
 const LIBTORCH: &str = "Tensor::dropout";
 
-fn contestants(p: f64) -> Vec<(&'static str, Forward)> {
+fn variants(p: f64) -> Vec<(&'static str, Forward)> {
     let ours = |shape| TrueDropout::new(p).expect("p is a probability").with_noise_shape(shape);
     let forward = |layer: TrueDropout| -> Forward { Box::new(move |x| layer.forward_t(x, true)) };
     vec![
@@ -85,19 +85,19 @@ pub fn run(
     device: Device,
     effort: Effort,
 ) -> Vec<Measurement> {
-    let (names, forwards): (Vec<_>, Vec<_>) = contestants(p).into_iter().unzip();
+    let (names, forwards): (Vec<_>, Vec<_>) = variants(p).into_iter().unzip();
     let times = race(&forwards, shape, kind, pass, device, effort);
     let time_of = |name| {
-        let place = names.iter().position(|&other| other == name).expect("a contestant's name");
+        let place = names.iter().position(|&other| other == name).expect("a variant's name");
         times[place]
     };
     let (one_pass, libtorch) = (time_of(ONE_PASS), time_of(LIBTORCH));
-    let measurement = |(contestant, median_ns): (&'static str, f64)| Measurement {
+    let measurement = |(variant, median_ns): (&'static str, f64)| Measurement {
         shape: shape.to_vec(),
         kind: if kind == Kind::Float { "f32" } else { "bf16" }.to_owned(),
         pass,
         p,
-        contestant,
+        variant,
         median_ns,
         ns_per_element: median_ns / shape.iter().product::<i64>() as f64,
         vs_libtorch: libtorch / median_ns,

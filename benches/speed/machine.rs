@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use tch::Device;
 
@@ -48,4 +49,15 @@ fn libtorch() -> Option<String> {
     let directory = Path::new(&library[library.find('/')?..]).parent()?.parent()?;
     let version = fs::read_to_string(directory.join("build-version")).ok()?;
     Some(version.trim().to_owned())
+}
+
+/// For this process and its children.
+pub fn disable_huge_pages() -> Result<()> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: changes how memory is backed from here on, never what is in it.
+    let disabled = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } == 0;
+    #[cfg(not(target_os = "linux"))]
+    let disabled = false;
+    ensure!(disabled, "cannot disable huge pages here");
+    Ok(())
 }

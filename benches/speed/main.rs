@@ -41,6 +41,10 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     busy: u32,
 
+    /// Do without huge pages, as a system whose setting is `never` (Linux)
+    #[arg(long)]
+    no_huge_pages: bool,
+
     /// The work of a child process
     #[arg(long, hide = true)]
     child: Option<String>,
@@ -76,6 +80,9 @@ fn main() -> Result<()> {
         // Before the minutes that the bench takes, not after them.
         let cannot = || format!("cannot write {}", path.display());
         std::fs::File::options().append(true).create(true).open(path).with_context(cannot)?;
+    }
+    if args.no_huge_pages {
+        machine::disable_huge_pages()?;
     }
     let machine = Machine::new(device);
     println!("{machine}");
@@ -121,7 +128,7 @@ fn table(rows: &[Measurement]) -> Table {
         "kind",
         "pass",
         "p",
-        "contestant",
+        "variant",
         "ms",
         "ns/element",
         "vs libtorch",
@@ -133,7 +140,7 @@ fn table(rows: &[Measurement]) -> Table {
             row.kind.clone(),
             row.pass.to_string(),
             format!("{}", row.p),
-            row.contestant.to_owned(),
+            row.variant.to_owned(),
             format!("{:.4}", row.median_ns / 1e6),
             format!("{:.3}", row.ns_per_element),
             format!("{:.2}x as fast", row.vs_libtorch),

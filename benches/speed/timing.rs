@@ -1,4 +1,4 @@
-//! Times contestants that take turns.
+//! Times variants that take turns.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use tch::{Cuda, Device};
 /// How long to measure.
 #[derive(Clone, Copy)]
 pub struct Effort {
-    /// Turns of each contestant.
+    /// Turns of each variant.
     pub turns: usize,
     /// The minimum time of a turn, which makes as many calls as that needs.
     pub turn: Duration,
     /// The largest size of the curve, as a power of ten.
     pub largest: u32,
-    /// Processes per contestant, where memory is measured.
+    /// Processes per variant, where memory is measured.
     pub processes: usize,
 }
 
@@ -24,31 +24,31 @@ impl Effort {
         Effort { turns: 3, turn: Duration::from_millis(1), largest: 5, processes: 1 };
 }
 
-/// The median time of a call of each contestant, in nanoseconds.
-pub fn side_by_side(contestants: &[&dyn Fn()], device: Device, effort: Effort) -> Vec<f64> {
-    let calls: Vec<u32> = contestants
+/// The median time of a call of each variant, in nanoseconds.
+pub fn side_by_side(variants: &[&dyn Fn()], device: Device, effort: Effort) -> Vec<f64> {
+    let calls: Vec<u32> = variants
         .iter()
-        .map(|contestant| {
+        .map(|variant| {
             // The first call pays for what is made once.
-            time(contestant, 2, device);
-            let once = time(contestant, 1, device);
+            time(variant, 2, device);
+            let once = time(variant, 1, device);
             (effort.turn.as_nanos() as f64 / once).ceil().clamp(1.0, 1000.0) as u32
         })
         .collect();
-    let mut times = vec![Vec::new(); contestants.len()];
+    let mut times = vec![Vec::new(); variants.len()];
     for _ in 0..effort.turns {
-        for ((contestant, &calls), times) in contestants.iter().zip(&calls).zip(&mut times) {
-            times.push(time(contestant, calls, device));
+        for ((variant, &calls), times) in variants.iter().zip(&calls).zip(&mut times) {
+            times.push(time(variant, calls, device));
         }
     }
     times.into_iter().map(median).collect()
 }
 
-fn time(contestant: &dyn Fn(), calls: u32, device: Device) -> f64 {
+fn time(variant: &dyn Fn(), calls: u32, device: Device) -> f64 {
     wait_for(device);
     let start = Instant::now();
     for _ in 0..calls {
-        contestant();
+        variant();
     }
     wait_for(device);
     start.elapsed().as_nanos() as f64 / f64::from(calls)

@@ -29,7 +29,7 @@ struct Measurement {
     kind: String,
     pass: String,
     p: f64,
-    contestant: String,
+    variant: String,
     median_ns: f64,
 }
 
@@ -74,12 +74,12 @@ impl Figures {
     }
 
     fn pair(&self, shape: &[u64], pass: &str) -> Result<Pair> {
-        let time = |contestant: &str| {
+        let time = |variant: &str| {
             let same = |measurement: &&Measurement| {
-                (&measurement.shape[..], &measurement.pass[..], &measurement.contestant[..])
-                    == (shape, pass, contestant)
+                (&measurement.shape[..], &measurement.pass[..], &measurement.variant[..])
+                    == (shape, pass, variant)
             };
-            let what = format!("'{contestant}' on {shape:?}, f32, {pass}");
+            let what = format!("'{variant}' on {shape:?}, f32, {pass}");
             let measurement = self.single().find(same);
             let time = measurement.with_context(|| format!("the figures lack {what}"))?.median_ns;
             ensure!(time > 0.0 && time.is_finite(), "{what} should take some time, not {time} ns");

@@ -27,7 +27,7 @@ const NAMED: usize = 4;
 
 /// The SVG. `turned` has a rotated image `[784]` for each angle.
 pub fn draw(curves: &Curves, turned: &Tensor, digit: i64) -> Result<String> {
-    let title = format!("A {digit} is turned, and the network becomes unsure");
+    let title = format!("A {digit} is rotated, and the network becomes unsure");
     let description = "The digit at each angle; the mean probabilities of its classes over passes with \
                        dropout; the entropy of their mean, and the mutual information.";
     let mut page = Page::new(&title, description, HEIGHT);

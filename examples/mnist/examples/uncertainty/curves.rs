@@ -60,7 +60,7 @@ impl Curves {
             .map(|place| format!("{} from {} degrees", self.first(place), self.angles[place]));
         let changes: Vec<_> = changes.collect();
         format!(
-            "A {digit} is turned, {} passes at each angle.\nUpright: {}\nLeast sure: {}\nUpside down: {}\n\
+            "A {digit} is rotated, {} passes at each angle.\nUpright: {}\nLeast sure: {}\nUpside down: {}\n\
              Its answer changes: {}",
             self.passes,
             self.at(0),

@@ -42,14 +42,14 @@ where
 
 /// The median milliseconds of each; they take turns.
 fn medians<const N: usize>(
-    contestants: [&dyn Fn() -> Result<(), tch_dropout::Error>; N],
+    variants: [&dyn Fn() -> Result<(), tch_dropout::Error>; N],
 ) -> Result<[f64; N]> {
     let mut times = [(); N].map(|()| Vec::with_capacity(ROUNDS));
     let bar = ProgressBar::new(ROUNDS as u64 + 1);
     for round in 0..=ROUNDS {
-        for (contestant, times) in contestants.iter().zip(&mut times) {
+        for (variant, times) in variants.iter().zip(&mut times) {
             let start = Instant::now();
-            contestant()?;
+            variant()?;
             if round > 0 {
                 times.push(start.elapsed().as_secs_f64() * 1e3); // The first one warms up.
             }

@@ -12,7 +12,7 @@ fn uncertainty(directory: &TempDir, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_turned_digit_is_drawn_and_told() {
+fn a_rotated_digit_is_drawn_and_told() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--synthetic", "--passes", "20", "--digit", "7", "--out", "seven.svg"];
     let output = uncertainty(&directory, &arguments);
@@ -24,7 +24,7 @@ fn a_turned_digit_is_drawn_and_told() {
     assert_eq!(svg.matches("scale(").count(), 13, "a digit every 15 degrees");
     assert_eq!(svg.matches("title middle").count(), 4, "four classes have a name");
     let text = stdout(&output);
-    assert!(text.starts_with("A 7 is turned, 20 passes at each angle.\nUpright: 7 "), "{text}");
+    assert!(text.starts_with("A 7 is rotated, 20 passes at each angle.\nUpright: 7 "), "{text}");
     for words in ["Least sure: ", "Upside down: ", "Its answer changes: ", "wrote seven.svg"] {
         assert!(text.contains(words), "{words:?} should be in: {text}");
     }
