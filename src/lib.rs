@@ -65,8 +65,8 @@
 //!
 //! # Cost
 //!
-//! On a CPU, dropping elements takes one pass from `x` to `x * mask`, on all of libtorch's threads (on Linux;
-//! elsewhere on one). No mask is stored, and nothing is kept for the backward pass, which draws the mask
+//! On a CPU, dropping elements takes one pass from `x` to `x * mask`, on all of libtorch's threads (on Linux and
+//! macOS; elsewhere on one). No mask is stored, and nothing is kept for the backward pass, which draws the mask
 //! again. That is the default feature `recompute`, which compiles a little C++; without it, a mask is kept if
 //! a gradient will need it. An element takes one random bit for `p = 0.5`, and little more than eight
 //! otherwise; libtorch draws 53, one element after the other. Some builds of libtorch have a faster path on

@@ -14,15 +14,15 @@ pub(super) fn run(threads: usize, work: &(dyn Fn(usize, usize) + Sync)) {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 fn run_parallel(_threads: usize, work: &(dyn Fn(usize, usize) + Sync)) {
     work(0, 1);
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 use runtime::run_parallel;
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 mod runtime {
     use std::ffi::{CStr, c_int, c_uint, c_void};
     use std::mem::transmute;
@@ -56,17 +56,9 @@ mod runtime {
     impl OpenMp {
         /// Finds the runtime that libtorch has loaded.
         fn find() -> Option<OpenMp> {
-            // SAFETY: the name is a C string; NOLOAD only finds what is loaded already. The handle is never
-            // closed, so what is found in it stays valid.
-            let libtorch = unsafe {
-                libc::dlopen(c"libtorch_cpu.so".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD)
-            };
-            if libtorch.is_null() {
-                return None;
-            }
-            // Looks in libtorch, and then in the libraries that it needs.
+            let libtorch = libtorch()?;
             let find = |name: &CStr| {
-                // SAFETY: an open handle and a C string.
+                // SAFETY: a handle that stays open and a C string.
                 let symbol = unsafe { libc::dlsym(libtorch, name.as_ptr()) };
                 (!symbol.is_null()).then_some(symbol)
             };
@@ -91,6 +83,23 @@ mod runtime {
             // only when every thread has. `work` is `Sync`.
             unsafe { (self.parallel)(enter, region.cast(), threads as c_uint, 0) }
         }
+    }
+
+    /// Where to look for a symbol: in libtorch, and then in the libraries that it needs.
+    #[cfg(target_os = "linux")]
+    fn libtorch() -> Option<*mut c_void> {
+        // SAFETY: the name is a C string; NOLOAD only finds what is loaded already. The handle is never closed,
+        // so what is found in it stays valid.
+        let libtorch = unsafe {
+            libc::dlopen(c"libtorch_cpu.so".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD)
+        };
+        (!libtorch.is_null()).then_some(libtorch)
+    }
+
+    /// Where to look for a symbol: in all that is loaded, which includes libtorch's libomp.
+    #[cfg(target_os = "macos")]
+    fn libtorch() -> Option<*mut c_void> {
+        Some(libc::RTLD_DEFAULT)
     }
 
     /// What each thread of a team runs. A panic in it aborts the process, since it must not unwind into C.
