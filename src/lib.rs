@@ -99,20 +99,21 @@ mod mask;
 pub mod migration;
 // What every layer holds: p, a noise shape, a stream.
 mod noise;
-// One draw: from an input to its mask, or to the product.
+// One draw: from an input to its mask, or to the product. Chooses who draws: the CPU code, or libtorch (on a
+// GPU, in a trace).
 mod draw;
 // An input times a mask that is not stored.
 mod product;
 // Masks on the CPU: bits against a threshold, instruction sets, threads.
 mod cpu;
-// A backward pass that is a Rust closure.
+// A backward pass that is a Rust closure; libtorch.cpp is its C++.
 #[cfg(recompute)]
 mod autograd;
 // Many passes of a model, and how its layers learn of them.
 mod monte_carlo;
 // Random numbers: Philox, the layout of its counter, a layer's stream.
 mod rng;
-// Leaves.
+// Small helpers that import almost nothing.
 mod kind;
 #[cfg(libtorch_cuda)]
 mod link_cuda;
