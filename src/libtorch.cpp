@@ -106,36 +106,55 @@ extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t
 
 namespace {
 
-// Memory for a large tensor: this header, and the tensor's bytes from the next multiple of 64 on.
+// libtorch's alignment, for its vector instructions.
+constexpr size_t ALIGNMENT = 64;
+// What glibc maps separately and returns to the system at once, whatever its dynamic threshold.
+constexpr size_t MAPPED = 32 << 20;
+
+// Lies just before a large tensor's data, within the memory that malloc gave.
 struct Block {
+  void *memory;
   size_t capacity;
 };
 
-// libtorch's alignment, for its vector instructions.
-constexpr size_t ALIGNMENT = 64;
-// From this size on, glibc maps each block separately and unmaps it when freed, whatever its dynamic
-// threshold.
-constexpr size_t MAPPED = 32 << 20;
+Block *block_of(void *data) { return static_cast<Block *>(data) - 1; }
 
-// The block that was freed last, still in the caches; the next tensor of about its size takes it.
-std::atomic<Block *> last_freed;
-
-void keep_block(void *block) {
-  auto kept = static_cast<Block *>(block);
-  std::free(kept->capacity < MAPPED ? last_freed.exchange(kept) : kept);
+void free_block(void *data) {
+  if (data)
+    std::free(block_of(data)->memory);
 }
 
-Block *new_block(size_t bytes) {
-  Block *block = bytes < MAPPED ? last_freed.exchange(nullptr) : nullptr;
-  if (block && block->capacity >= bytes && block->capacity - bytes <= bytes / 8)
-    return block;
-  std::free(block);
-  if (bytes > SIZE_MAX - sizeof(Block) - ALIGNMENT)
+// The data of the block that was freed last, which the caches still hold; the next tensor of about its size takes it.
+std::atomic<void *> last_freed;
+
+void keep_block(void *data) {
+  bool keep = block_of(data)->capacity < MAPPED;
+  free_block(keep ? last_freed.exchange(data) : data);
+}
+
+// Null where there is no memory.
+void *new_block(size_t bytes) {
+  void *data = bytes < MAPPED ? last_freed.exchange(nullptr) : nullptr;
+  if (data) {
+    size_t capacity = block_of(data)->capacity;
+    if (capacity >= bytes && capacity - bytes <= bytes / 8)
+      return data;
+    free_block(data);
+  }
+  constexpr size_t more = sizeof(Block) + ALIGNMENT;
+  if (bytes > SIZE_MAX - more)
     return nullptr;
-  block = static_cast<Block *>(std::malloc(sizeof(Block) + ALIGNMENT + bytes));
-  if (block)
-    block->capacity = bytes;
-  return block;
+  void *memory = std::malloc(bytes + more);
+  if (!memory) {
+    free_block(last_freed.exchange(nullptr));
+    memory = std::malloc(bytes + more);
+    if (!memory)
+      return nullptr;
+  }
+  auto after = reinterpret_cast<uintptr_t>(memory) + sizeof(Block);
+  data = reinterpret_cast<void *>((after + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+  *block_of(data) = {memory, bytes};
+  return data;
 }
 
 } // namespace
@@ -144,13 +163,11 @@ Block *new_block(size_t bytes) {
 // Returns false if there is none; the tensor is then unchanged.
 extern "C" bool tch_dropout_give_memory(Tensor *tensor, size_t bytes, size_t dims,
                                         const int64_t *size, const int64_t *strides) noexcept {
-  Block *block = new_block(bytes);
-  if (!block)
+  void *data = new_block(bytes);
+  if (!data)
     return false;
   try {
-    auto after = reinterpret_cast<uintptr_t>(block + 1);
-    auto data = reinterpret_cast<void *>((after + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-    at::DataPtr memory(data, block, &keep_block, at::kCPU);
+    at::DataPtr memory(data, data, &keep_block, at::kCPU);
     // Resizable, by libtorch's own allocator, as every tensor's memory is.
     at::Storage storage(at::Storage::use_byte_size_t(), bytes, std::move(memory),
                         c10::GetAllocator(at::kCPU), /*resizable=*/true);

@@ -167,7 +167,7 @@ fn bars_are_as_long_as_calls_take() {
     assert_eq!(widths, [180.0, 6.0, 180.0, 45.0]);
     let texts: Vec<_> = svg.lines().collect();
     for text in [
-        "Dropping elements 4.0 to 30 times as fast as libtorch",
+        "30 times as fast as libtorch; with the backward pass, 4.0 times",
         "[64, 512]",
         "32,768 elements",
         "300 µs",

@@ -55,7 +55,8 @@ fn libtorch() -> Option<String> {
 pub fn disable_huge_pages() -> Result<()> {
     #[cfg(target_os = "linux")]
     // SAFETY: changes how memory is backed from here on, never what is in it.
-    let disabled = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } == 0;
+    let disabled =
+        unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1_usize, 0_usize, 0_usize, 0_usize) } == 0;
     #[cfg(not(target_os = "linux"))]
     let disabled = false;
     ensure!(disabled, "cannot disable huge pages here");

@@ -42,9 +42,15 @@ pub fn draw(figures: &Figures) -> Result<String> {
 
 /// The result, in a sentence.
 fn title(rows: &[Row]) -> String {
-    let ratios = || rows.iter().flat_map(|row| &row.pairs).map(Pair::ratio);
-    let (least, most) = (ratios().fold(f64::INFINITY, f64::min), ratios().fold(0.0, f64::max));
-    format!("Dropping elements {} to {} times as fast as libtorch", digits(least), digits(most))
+    let range = |pass: usize| {
+        let ratios = || rows.iter().map(|row| row.pairs[pass].ratio());
+        let (least, most) = (ratios().fold(f64::INFINITY, f64::min), ratios().fold(0.0, f64::max));
+        match (digits(least), digits(most)) {
+            (least, most) if least == most => most,
+            (least, most) => format!("{least} to {most}"),
+        }
+    };
+    format!("{} times as fast as libtorch; with the backward pass, {} times", range(0), range(1))
 }
 
 fn legend() -> Group {
@@ -61,8 +67,6 @@ fn bars(pair: &Pair, (left, top): (f64, f64)) -> Group {
     let longest = pair.libtorch.max(pair.ours);
     let length = |time: f64| time / longest * LONGEST_BAR;
     let (theirs, ours) = (length(pair.libtorch), length(pair.ours));
-    let (unit, name) = if longest < 1e6 { (1e3, "µs") } else { (1e6, "ms") };
-    let time = |time: f64| format!("{} {name}", digits(time / unit));
     let below = top + BAR + 3.0;
     Group::new()
         .add(bar((left, top), theirs, "soft"))
@@ -83,6 +87,12 @@ fn bar((x, y): (f64, f64), length: f64, colour: &str) -> Rectangle {
         .set("width", tenth(length.max(1.0)))
         .set("height", BAR)
         .set("class", format!("fill {colour}"))
+}
+
+/// A time that is given in nanoseconds.
+fn time(ns: f64) -> String {
+    let (unit, name) = if ns < 1e6 { (1e3, "µs") } else { (1e6, "ms") };
+    format!("{} {name}", digits(ns / unit))
 }
 
 /// Two digits or more.

@@ -47,7 +47,7 @@ pub(super) fn empty(size: &[i64], strides: Option<&[i64]>, kind: Kind) -> Option
         strides.as_ptr()
     });
     // SAFETY: a tensor that nobody else knows, and as many sizes and strides as it is told, which are copied.
-    // The callers' strides are dense, so that `bytes` hold all elements; libtorch does not check that.
+    // Strides that need more than `bytes` would make libtorch resize the storage.
     let given = unsafe {
         let (dims, size) = (size.len(), size.as_ptr());
         tch_dropout_give_memory(tensor.as_mut_ptr(), bytes, dims, size, strides)
@@ -55,7 +55,7 @@ pub(super) fn empty(size: &[i64], strides: Option<&[i64]>, kind: Kind) -> Option
     given.then_some(tensor)
 }
 
-/// Other systems' allocators leave no such gaps.
+/// Other systems' allocators leave no such gaps; and without C++ there is no way to give a tensor memory.
 #[cfg(not(all(recompute, target_os = "linux", target_env = "gnu")))]
 pub(super) fn empty(_size: &[i64], _strides: Option<&[i64]>, _kind: Kind) -> Option<Tensor> {
     None

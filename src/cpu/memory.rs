@@ -77,7 +77,7 @@ pub(super) fn filled<F: Fill>(layout: &Layout, bernoulli: &Bernoulli, fill: &F) 
     advise_huge_pages(tensor.data_ptr(), size_of::<F::Element>() * elements);
     let threads = (tch::get_num_threads() as usize).min(elements.div_ceil(GRAIN_SIZE));
     // SAFETY: the tensor is dense, on the CPU, and its elements have this size (asserted above), so they lie
-    // side by side from `memory` on, aligned by libtorch's allocator. Nobody else has this tensor.
+    // side by side from `memory` on, aligned as libtorch has it. Nobody else has this tensor.
     unsafe { fill_memory(memory, elements, threads, Instructions::best(), bernoulli, fill) };
     Ok(tensor)
 }

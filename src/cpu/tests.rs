@@ -156,7 +156,8 @@ fn fresh_tensors_are_filled_whole() {
     let channels_last =
         Tensor::ones([2, 3, 5, 7], (Kind::Float, Device::Cpu)).permute([0, 3, 1, 2]);
     let ones = Mask { keep_value: 1f32.to_bits() };
-    for n in 0..=200 {
+    let large = (1 << 18) + 1;
+    for n in (0..=200).chain([large]) {
         let layout = Layout::contiguous(&[n], Kind::Float);
         let tensor = filled(&layout, &bernoulli(1e-9), &ones).unwrap();
         assert_eq!(tensor.sum(Kind::Float).double_value(&[]), n as f64);

@@ -75,7 +75,7 @@ pub(crate) fn record_draw(shape: &[i64]) -> Result<i64> {
         let Some(scope) = scope else { return Ok(1) };
         scope.draws.push(shape.to_vec());
         let Some((passes, shapes)) = &scope.folded else { return Ok(1) };
-        if trace::is_tracing() {
+        if *passes > 1 && trace::is_tracing() {
             return Err(MonteCarloError::Traced.into());
         }
         let Some(single) = shapes.get(scope.draws.len() - 1) else {
