@@ -83,7 +83,7 @@
 //!   don't survive a fork. Its own operations have the same limit.
 //! - A model that is traced in training ([`CModule::create_by_tracing`](tch::CModule::create_by_tracing))
 //!   draws new masks in each call of the trace, from libtorch's generator. A layer with a seed returns an
-//!   error there. On Windows without the feature `recompute`, trace in evaluation only.
+//!   error there.
 //! - In `f16` and `bf16` the scale `1 / (1 - p)` is rounded to that kind, as in
 //!   [`Tensor::dropout`](tch::Tensor::dropout): beyond `p = 1 - 1/65520` it is infinite in `f16`.
 #![deny(unsafe_code, reason = "the modules that need it say why")]

@@ -16,29 +16,28 @@ pub(crate) fn is_tracing() -> bool {
 }
 
 /// Whether this thread's operations are being recorded, without a C++ compiler.
-#[cfg(all(not(recompute), not(windows)))]
+#[cfg(not(recompute))]
 pub(crate) fn is_tracing() -> bool {
     use std::ffi::c_void;
 
     unsafe extern "C" {
         /// `const std::shared_ptr<TracingState>& torch::jit::tracer::getTracingState()`. A reference is a
         /// pointer to the `shared_ptr`, whose first word is the pointer that it holds.
-        #[link_name = "_ZN5torch3jit6tracer15getTracingStateEv"]
+        #[cfg_attr(
+            target_env = "msvc",
+            link_name = "?getTracingState@tracer@jit@torch@@YAAEBV?$shared_ptr@UTracingState@tracer@jit@torch@@@std@@XZ"
+        )]
+        #[cfg_attr(not(target_env = "msvc"), link_name = "_ZN5torch3jit6tracer15getTracingStateEv")]
         fn get_tracing_state() -> *const *const c_void;
     }
 
     // SAFETY: takes no arguments, and may be called on any thread. What it returns is a variable of this
-    // thread, valid while the thread lives; libstdc++ and libc++ have its pointer in the first word.
+    // thread, valid while the thread lives; libstdc++, libc++ and Microsoft's library have its pointer in
+    // the first word.
     unsafe { !(*get_tracing_state()).is_null() }
 }
 
-/// On Windows, only C++ can find out.
-#[cfg(all(not(recompute), windows))]
-pub(crate) fn is_tracing() -> bool {
-    false
-}
-
-#[cfg(all(test, any(recompute, not(windows))))]
+#[cfg(test)]
 mod tests {
     use tch::{CModule, Tensor};
 

@@ -1,6 +1,5 @@
 //! Models that `CModule::create_by_tracing` records: in training, a trace draws a new mask in each call, from
 //! libtorch's generator, for a batch of any size; in evaluation it is the identity.
-#![cfg(not(windows))]
 
 mod common;
 
