@@ -36,7 +36,6 @@ fn manual_seed_decides_layers_without_a_stream() {
     }
 }
 
-#[cfg(not(windows))]
 #[test]
 fn manual_seed_decides_a_traced_model() {
     let _alone = alone();
