@@ -156,8 +156,8 @@ impl Report {
             && self.config.model == Architecture::Article
     }
 
-    /// Whether our dropout and libtorch's agree, if both were trained more than once: as far as the noise
-    /// of the seeds in both means can show.
+    /// Whether a difference between our dropout and libtorch's shows above the noise of the seeds, if both were
+    /// trained more than once.
     fn comparison(&self) -> Option<String> {
         let f1 = |layer| {
             let mut sound = self.results.iter().filter(|result| result.diverged_runs == 0);
@@ -169,9 +169,9 @@ impl Report {
         let theirs = f1(Layer::Libtorch)?;
         let error = ours.standard_error()?.hypot(theirs.standard_error()?);
         let difference = (ours.mean - theirs.mean).abs();
-        let verdict = if difference <= 2.0 * error { "agree" } else { "do not agree" };
+        let detected = if difference <= 2.0 * error { "no difference" } else { "a difference" };
         Some(format!(
-            "{layer} and libtorch {verdict} within the noise: they differ by {difference:.4}, \
+            "{layer} and libtorch: {detected} detected. Their macro F1 differs by {difference:.4}; \
              two standard errors are {:.4}.",
             2.0 * error
         ))

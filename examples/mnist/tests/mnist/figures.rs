@@ -40,7 +40,7 @@ fn json_has_the_figures_and_a_seed_decides_them() {
     }
     assert!(table.starts_with("built-in digits: 10000 training and 2000 test images"));
     assert!(!table.contains("The article"), "its figure is MNIST's");
-    assert!(table.contains("within the noise"));
+    assert!(table.contains("two standard errors"));
 
     let figures = |report: &Value| {
         let results = report["results"].as_array().unwrap().iter();
@@ -104,7 +104,7 @@ fn a_training_that_diverges_says_so_everywhere() {
         assert!(last.starts_with(&format!("error: {what}")), "{last}");
         let table = stdout(&output);
         assert!(table.contains("none (diverged)") && table.contains(what), "{table}");
-        assert!(!table.contains("within the noise"), "nothing is to be compared: {table}");
+        assert!(!table.contains("two standard errors"), "nothing is to be compared: {table}");
         for result in json(&directory.path().join("x.json"))["results"].as_array().unwrap() {
             assert_eq!(result["diverged_runs"], 2);
             assert_eq!(result["test_loss"]["runs"], serde_json::json!([null, null]));

@@ -78,6 +78,6 @@ fn the_table_fits_a_narrow_terminal() {
     }
     // A figure is on the first line of its row, and what it varies by on the second.
     let row = table.iter().position(|line| line.starts_with("drop_connect ")).expect(&text);
-    assert_eq!(table[row].matches("0.").count(), 3, "{text}");
-    assert_eq!(table[row + 1].matches("0.").count(), 3, "{text}");
+    assert_eq!(table[row].matches('.').count(), 3, "{text}");
+    assert_eq!(table[row + 1].matches('.').count(), 3, "{text}");
 }
