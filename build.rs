@@ -1,5 +1,5 @@
 //! Finds libtorch for this crate's own tests, examples and benches, checks whether it has CUDA, and compiles
-//! src/libtorch.cpp against it.
+//! the C++ of src/autograd and src/cpu against it.
 //!
 //! Cargo passes link arguments to the binaries of this package only. build.md says what an importing project
 //! has to do.
@@ -24,7 +24,7 @@ fn main() {
         link(lib);
     }
     #[cfg(feature = "recompute")]
-    autograd::compile(lib.as_deref());
+    cpp::compile(lib.as_deref());
 }
 
 fn link(lib: &str) {
@@ -63,19 +63,21 @@ fn check_abi(lib: &str) {
 /// Compiles the C++ as torch-sys compiles its own, from the same environment variables: it passes none of
 /// this on.
 #[cfg(feature = "recompute")]
-mod autograd {
+mod cpp {
     use std::env;
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    /// Compiles `src/libtorch.cpp`, unless no headers are found.
+    const FILES: [&str; 2] = ["src/autograd/function.cpp", "src/cpu/large.cpp"];
+
+    /// Compiles the C++, unless no headers are found.
     pub fn compile(lib: Option<&str>) {
         let Some(headers) = Headers::of_pytorch().or_else(|| Headers::of_libtorch(lib)) else {
             println!("cargo::warning=found no headers of libtorch: masks are kept, not recomputed");
             return;
         };
         println!("cargo::rustc-cfg=recompute");
-        println!("cargo::rerun-if-changed=src/libtorch.cpp");
+        FILES.iter().for_each(|file| println!("cargo::rerun-if-changed={file}"));
         cc::Build::new()
             .cpp(true)
             .std("c++17")
@@ -83,8 +85,8 @@ mod autograd {
             .includes(&headers.folders)
             .define("_GLIBCXX_USE_CXX11_ABI", headers.cxx11_abi.as_str())
             .define("GLOG_USE_GLOG_EXPORT", None)
-            .file("src/libtorch.cpp")
-            .try_compile("tch_dropout_libtorch")
+            .files(FILES)
+            .try_compile("tch_dropout_cpp")
             .unwrap_or_else(|error| {
                 panic!("{error}\nWithout the feature recompute no C++ is compiled.")
             });

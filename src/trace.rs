@@ -8,7 +8,7 @@
 #[cfg(recompute)]
 pub(crate) fn is_tracing() -> bool {
     unsafe extern "C" {
-        /// In libtorch.cpp.
+        /// In autograd/function.cpp.
         safe fn tch_dropout_is_tracing() -> bool;
     }
 

@@ -1,6 +1,6 @@
 //! A custom backward pass: libtorch's graph calls a Rust closure for a gradient.
 //!
-//! tch can only record libtorch's operations. `libtorch.cpp` has the few lines of C++ that put a closure into
+//! tch can only record libtorch's operations. `function.cpp` has the few lines of C++ that put a closure into
 //! the graph, through `torch::autograd::Function`; build.rs compiles it where it finds libtorch's headers,
 //! and sets `cfg(recompute)`.
 #![allow(unsafe_code, reason = "calls C++, and is called by it")]

@@ -22,7 +22,7 @@ pub(super) fn empty(size: &[i64], strides: Option<&[i64]>, kind: Kind) -> Option
     use torch_sys::C_tensor;
 
     unsafe extern "C" {
-        /// In libtorch.cpp.
+        /// In large.cpp.
         fn tch_dropout_give_memory(
             tensor: *mut C_tensor,
             bytes: usize,

@@ -24,7 +24,7 @@ pub type Findings = Vec<String>;
 const FORWARDS: i64 = 8;
 
 /// Elements that are decided together, and the words that hold their bits: places that a fault might repeat at.
-const TILE: i64 = 2048;
+pub const TILE: i64 = 2048;
 const WORDS: i64 = 64;
 
 /// What a layer claims of its output for an input of ones.

@@ -5,7 +5,7 @@ use tch::nn::ModuleT;
 use tch_dropout::{Dropout, NoiseShape, TrueDropout, apply_mask};
 
 use crate::common::{float, unscaled_elements};
-use crate::examination::Claim;
+use crate::examination::{Claim, TILE};
 use crate::{claim, fresh_seed};
 
 const SIZE: [i64; 3] = [64, 128, 128];
@@ -21,9 +21,6 @@ fn assert_found(claim: &Claim, forward: impl Fn(&Tensor) -> Tensor, reason: &str
     let found = findings.iter().any(|finding| finding.starts_with(reason));
     assert!(found, "seed {seed}: expected {reason}, found {findings:?}");
 }
-
-/// The elements that are decided together.
-const TILE: i64 = 2048;
 
 /// The neighbours of a mask in memory: in each tile, the element at `from` written over the one at `to`.
 fn copied(mask: &Tensor, from: i64, to: i64) -> Tensor {
