@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::cpu::{ImplicitMask, Layout};
+use crate::effect::{Effect, Outcome};
 use crate::error::{Error, Result};
 use crate::kind::real_kind;
 use crate::noise_shape::NoiseShape;
@@ -17,7 +18,7 @@ pub(crate) struct Draw<'a> {
     /// 0 in evaluation.
     pub(crate) p: Probability,
     pub(crate) shape: &'a NoiseShape,
-    pub(crate) rescale: bool,
+    pub(crate) effect: Effect,
     pub(crate) stream: Option<&'a Stream>,
     /// The mask's size, before `repeats`.
     pub(crate) size: Vec<i64>,
@@ -51,10 +52,8 @@ impl Draw<'_> {
                 {
                     return product(&mask, x, residual);
                 }
-                Source::Counter(mask) => {
-                    x.f_mul(&self.repeated(mask.stored()?.f_to_device(x.device())?)?)?
-                }
-                Source::Libtorch(mask) => x.f_mul(&self.repeated(mask)?)?,
+                Source::Counter(mask) => self.apply(x, mask.stored()?.f_to_device(x.device())?)?,
+                Source::Libtorch(mask) => self.apply(x, mask)?,
             }
         };
         match residual {
@@ -75,6 +74,16 @@ impl Draw<'_> {
             Source::Counter(mask) => mask.stored()?.f_to_device(x.device())?,
             Source::Libtorch(mask) => mask,
         })
+    }
+
+    /// `x` times a stored mask, and what the effect adds to it.
+    fn apply(&self, x: &Tensor, mask: Tensor) -> Result<Tensor> {
+        let mask = self.repeated(mask)?;
+        let y = x.f_mul(&mask)?;
+        match self.effect.at(self.p) {
+            Outcome::Bernoulli(affine) => affine.apply(y, &mask),
+            Outcome::Normal { .. } => Ok(y),
+        }
     }
 
     /// Repeats each row of the mask for the rows of `x` that share it in folded passes.
@@ -110,7 +119,7 @@ impl Draw<'_> {
             false => x.device().is_cuda() && self.size == x.size(),
         };
         self.stream.is_none()
-            && self.rescale
+            && matches!(self.effect, Effect::Rescale)
             && self.repeats == 1
             && real_kind(x.kind()) == Some(x.kind())
             && per_element()
@@ -139,14 +148,22 @@ impl Draw<'_> {
         } else {
             Layout::contiguous(&self.size, self.kind)
         };
-        Ok(Source::Counter(ImplicitMask::new(counter, self.p, self.keep_value(), layout)))
+        Ok(Source::Counter(match self.effect.at(self.p) {
+            Outcome::Bernoulli(affine) => ImplicitMask::bernoulli(counter, self.p, affine, layout),
+            Outcome::Normal { deviation } => ImplicitMask::normal(counter, deviation, layout),
+        }))
     }
 
     /// Drawn by libtorch's generator, into a tensor of the mask's size and kind.
     fn drawn_by_libtorch(&self, mut mask: Tensor) -> Result<Source> {
-        mask = mask.f_bernoulli_float_(1.0 - self.p.get())?;
-        if self.keep_value() != 1.0 {
-            mask = mask.f_mul_scalar_(self.keep_value())?;
+        match self.effect.at(self.p) {
+            Outcome::Bernoulli(affine) => {
+                mask = mask.f_bernoulli_float_(1.0 - self.p.get())?;
+                if affine.scale != 1.0 {
+                    mask = mask.f_mul_scalar_(affine.scale)?;
+                }
+            }
+            Outcome::Normal { deviation } => mask = mask.f_normal_(1.0, deviation)?,
         }
         Ok(Source::Libtorch(mask))
     }
@@ -161,10 +178,5 @@ impl Draw<'_> {
             }
         }
         Ok(like.f_to_kind(self.kind)?)
-    }
-
-    /// What a kept element is multiplied by.
-    fn keep_value(&self) -> f64 {
-        if self.rescale { self.p.scale() } else { 1.0 }
     }
 }

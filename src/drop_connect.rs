@@ -53,6 +53,7 @@ pub struct DropConnect {
     /// The linear layer, as evaluation uses it.
     pub linear: nn::Linear,
     noise: Noise,
+    rescale: bool,
 }
 
 /// Makes a [`DropConnect`] layer as [`nn::linear`] makes a linear one, with the same variables under the
@@ -80,7 +81,8 @@ pub fn drop_connect<'a, T: Borrow<nn::Path<'a>>>(
     config: DropConnectConfig,
 ) -> Result<DropConnect> {
     let noise = Noise::new(config.p, NoiseShape::Elements, config.rescale)?;
-    Ok(DropConnect { linear: nn::linear(vs, in_dim, out_dim, config.linear), noise })
+    let linear = nn::linear(vs, in_dim, out_dim, config.linear);
+    Ok(DropConnect { linear, noise, rescale: config.rescale })
 }
 
 impl DropConnect {
@@ -168,7 +170,7 @@ impl fmt::Display for DropConnect {
         // The field is public, so its weight may have any shape.
         let size = self.linear.ws.size();
         let [inputs, outputs] = [size.last(), size.first()].map(|size| size.copied().unwrap_or(1));
-        let (p, rescale) = (self.p(), self.noise.rescale);
+        let (p, rescale) = (self.p(), self.rescale);
         write!(
             f,
             "DropConnect(in_features={inputs}, out_features={outputs}, p={p:?}, rescale={rescale})"

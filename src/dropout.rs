@@ -5,7 +5,7 @@ use std::fmt;
 use tch::{Tensor, nn};
 
 use crate::error::{Result, or_panic};
-use crate::noise::{Noise, noise_methods};
+use crate::noise::{Noise, noise_methods, noise_shape_methods};
 use crate::noise_shape::NoiseShape;
 
 /// The article's dropout: in training, `x * mask`; in evaluation, `x`.
@@ -154,32 +154,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         Ok(DropoutLayer { noise: Noise::new(p, shape, RESCALE)? })
     }
 
-    /// The same layer over another noise shape, for a shape that is chosen at run time.
-    ///
-    /// ```
-    /// use tch_dropout::{NoiseShape, TrueDropout};
-    ///
-    /// let shape = NoiseShape::Channels;
-    /// let layer = TrueDropout::new(0.5)?.with_noise_shape(shape);
-    /// assert_eq!(layer.noise_shape(), &NoiseShape::Channels);
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    pub fn with_noise_shape(mut self, shape: NoiseShape) -> Self {
-        self.noise.shape = shape;
-        self
-    }
-
-    /// Which elements share a draw.
-    ///
-    /// ```
-    /// use tch_dropout::{NoiseShape, TrueDropout};
-    /// assert_eq!(TrueDropout::elements(0.5)?.noise_shape(), &NoiseShape::Elements);
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    pub fn noise_shape(&self) -> &NoiseShape {
-        &self.noise.shape
-    }
-
+    noise_shape_methods!();
     noise_methods!();
 
     /// Draws a mask, to keep and apply more than once. In evaluation it is all ones.

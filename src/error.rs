@@ -17,6 +17,10 @@ pub enum Error {
     #[error("p must be a probability in [0, 1], got {0:?}")]
     Probability(f64),
 
+    /// Gaussian dropout with `p = 1`.
+    #[error("p must be below 1 for normal noise, since its variance is p / (1 - p), got 1.0")]
+    InfiniteVariance,
+
     /// The noise shape needs more dimensions than the input has.
     #[error("{noise} noise needs an input of at least {needed} dimensions, got shape {shape:?}")]
     TooFewDimensions {

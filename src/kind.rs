@@ -27,6 +27,10 @@ pub(crate) fn real_kind(kind: Kind) -> Option<Kind> {
     }
 }
 
+pub(crate) fn is_complex(kind: Kind) -> bool {
+    real_kind(kind).is_some_and(|real| real != kind)
+}
+
 fn is_integral(kind: Kind) -> bool {
     use Kind::*;
     matches!(kind, Uint8 | Int8 | Int16 | Int | Int64 | Bool)

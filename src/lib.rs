@@ -92,9 +92,11 @@
 // A map, in the order of the imports: each file imports only from files further down.
 
 // Layers and functions, side by side.
+mod alpha_dropout;
 mod drop_connect;
 mod dropout;
 mod functional;
+mod gaussian_dropout;
 mod mask;
 pub mod migration;
 // What every layer holds: p, a noise shape, a stream.
@@ -113,6 +115,8 @@ mod autograd;
 mod monte_carlo;
 // Random numbers: Philox, the layout of its counter, a layer's stream.
 mod rng;
+// What a draw makes of an element.
+mod effect;
 // Small helpers that import almost nothing.
 mod kind;
 #[cfg(libtorch_cuda)]
@@ -123,10 +127,12 @@ mod trace;
 // The errors of them all.
 mod error;
 
+pub use alpha_dropout::AlphaDropout;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
 pub use error::{Error, MonteCarloError};
 pub use functional::{dropout, f_dropout, f_feature_dropout, feature_dropout};
+pub use gaussian_dropout::GaussianDropout;
 pub use mask::{apply_mask, column_mask, element_mask};
 pub use monte_carlo::{MonteCarlo, Prediction, Regression, monte_carlo};
 pub use noise_shape::NoiseShape;

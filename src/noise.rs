@@ -3,29 +3,34 @@
 use tch::{Kind, Tensor};
 
 use crate::draw::Draw;
+use crate::effect::Effect;
 use crate::error::{Error, Result};
-use crate::kind::mask_kind;
+use crate::kind::{is_complex, mask_kind};
 use crate::monte_carlo::scope;
 use crate::noise_shape::NoiseShape;
 use crate::probability::{AtomicProbability, Probability};
 use crate::rng::stream::Stream;
 
-/// What every layer holds: the probability, which elements share a draw, whether kept ones are rescaled, and
-/// where the random numbers come from.
+/// What every layer holds: the probability, which elements share a draw, what it makes of them, and where the
+/// random numbers come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Noise {
     p: AtomicProbability,
     pub(crate) shape: NoiseShape,
-    /// Whether kept elements are multiplied by `1 / (1 - p)`.
-    pub(crate) rescale: bool,
+    effect: Effect,
     /// Without one, libtorch's generator decides.
     pub(crate) stream: Option<Stream>,
 }
 
 impl Noise {
+    /// Drops elements, and rescales the others or not.
     pub(crate) fn new(p: f64, shape: NoiseShape, rescale: bool) -> Result<Self> {
-        let p = AtomicProbability::new(Probability::new(p)?);
-        Ok(Noise { p, shape, rescale, stream: None })
+        Noise::with_effect(p, shape, if rescale { Effect::Rescale } else { Effect::Drop })
+    }
+
+    pub(crate) fn with_effect(p: f64, shape: NoiseShape, effect: Effect) -> Result<Self> {
+        let p = AtomicProbability::new(checked(p, effect)?);
+        Ok(Noise { p, shape, effect, stream: None })
     }
 
     pub(crate) fn p(&self) -> f64 {
@@ -33,7 +38,7 @@ impl Noise {
     }
 
     pub(crate) fn set_p(&self, p: f64) -> Result<()> {
-        self.p.store(Probability::new(p)?);
+        self.p.store(checked(p, self.effect)?);
         Ok(())
     }
 
@@ -95,20 +100,31 @@ impl Noise {
     }
 
     fn draw_of(&self, p: Probability, size: Vec<i64>, kind: Kind, repeats: i64) -> Draw<'_> {
-        let Noise { shape, rescale, stream, .. } = self;
-        Draw { p, shape, rescale: *rescale, stream: stream.as_ref(), size, kind, repeats }
+        let Noise { shape, effect, stream, .. } = self;
+        Draw { p, shape, effect: *effect, stream: stream.as_ref(), size, kind, repeats }
     }
 
     /// Checks an input, in training and evaluation alike. Returns its mask's kind.
     fn check(&self, x: &Tensor) -> Result<Kind> {
         check_layout(x)?;
-        mask_kind(x.kind(), self.rescale)
+        match self.effect {
+            // A constant in place of a complex number: nothing says which.
+            Effect::Affine(_) if is_complex(x.kind()) => Err(Error::Kind(x.kind())),
+            effect => mask_kind(x.kind(), !matches!(effect, Effect::Drop)),
+        }
     }
 
     /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout) and for an empty `x`.
     fn effective_p(&self, x: &Tensor, train: bool) -> Probability {
         let active = (train || scope::is_active()) && x.numel() > 0;
         if active { self.p.load() } else { Probability::ZERO }
+    }
+}
+
+fn checked(p: f64, effect: Effect) -> Result<Probability> {
+    match effect {
+        Effect::Normal(_) if p == 1.0 => Err(Error::InfiniteVariance),
+        _ => Probability::new(p),
     }
 }
 
@@ -132,7 +148,7 @@ fn check_residual(x: &Tensor, residual: &Tensor) -> Result<()> {
 /// What every layer that holds a `noise` offers: its probability, and its stream.
 macro_rules! noise_methods {
     () => {
-        /// The probability that an element is dropped.
+        /// The layer's `p`.
         ///
         /// ```
         /// assert_eq!(tch_dropout::TrueDropout::elements(0.5)?.p(), 0.5);
@@ -142,7 +158,7 @@ macro_rules! noise_methods {
             self.noise.p()
         }
 
-        /// Changes the probability from the next forward pass on, as a schedule does. Other threads may be
+        /// Changes `p` from the next forward pass on, as a schedule does. Other threads may be
         /// using the layer.
         ///
         /// ```
@@ -217,3 +233,35 @@ macro_rules! noise_methods {
     };
 }
 pub(crate) use noise_methods;
+
+/// What every layer offers that works over any noise shape.
+macro_rules! noise_shape_methods {
+    () => {
+        /// The same layer over another noise shape, for a shape that is chosen at run time.
+        ///
+        /// ```
+        /// use tch_dropout::{NoiseShape, TrueDropout};
+        ///
+        /// let shape = NoiseShape::Channels;
+        /// let layer = TrueDropout::new(0.5)?.with_noise_shape(shape);
+        /// assert_eq!(layer.noise_shape(), &NoiseShape::Channels);
+        /// # Ok::<(), tch_dropout::Error>(())
+        /// ```
+        pub fn with_noise_shape(mut self, shape: $crate::noise_shape::NoiseShape) -> Self {
+            self.noise.shape = shape;
+            self
+        }
+
+        /// Which elements share a draw.
+        ///
+        /// ```
+        /// use tch_dropout::{NoiseShape, TrueDropout};
+        /// assert_eq!(TrueDropout::elements(0.5)?.noise_shape(), &NoiseShape::Elements);
+        /// # Ok::<(), tch_dropout::Error>(())
+        /// ```
+        pub fn noise_shape(&self) -> &$crate::noise_shape::NoiseShape {
+            &self.noise.shape
+        }
+    };
+}
+pub(crate) use noise_shape_methods;

@@ -5,7 +5,7 @@ use tch::Tensor;
 use crate::cpu::ImplicitMask;
 use crate::error::Result;
 
-/// `x` times the mask; plus `residual`, if there is one.
+/// `x` times the mask, and what the mask adds; plus `residual`, if there is one.
 ///
 /// If `x` has the layout that the mask would have, one pass reads it and writes the product. The graph keeps
 /// the mask's counter. The backward pass draws the mask again and multiplies the gradient by it, in the same
@@ -18,7 +18,7 @@ pub(crate) fn product(
     if let Some(y) = in_one_pass(mask, x, residual)? {
         return Ok(y);
     }
-    let y = stored_product(laid_out_like(x, mask.stored()?)?, x)?;
+    let y = stored_product(mask, x)?;
     match residual {
         Some(residual) => Ok(residual.f_add(&y)?),
         None => Ok(y),
@@ -41,7 +41,7 @@ fn in_one_pass(
     if !needs_gradient(x, residual) {
         return Ok(Some(y));
     }
-    let mask = mask.clone();
+    let mask = mask.without_shift();
     let backward = move |gradient: &Tensor, input: usize| match input {
         0 => product(&mask, gradient, None),
         _ => Ok(gradient.shallow_clone()),
@@ -77,11 +77,15 @@ fn laid_out_like(x: &Tensor, mask: Tensor) -> Result<Tensor> {
 
 /// If no gradient is needed, the product overwrites the mask: fresh memory costs more than the
 /// multiplication.
-fn stored_product(mut mask: Tensor, x: &Tensor) -> Result<Tensor> {
-    if !x.requires_grad() && can_replace(&mask, x) {
-        Ok(mask.f_mul_(x)?)
+fn stored_product(mask: &ImplicitMask, x: &Tensor) -> Result<Tensor> {
+    let mut stored = laid_out_like(x, mask.stored()?)?;
+    if let Some(affine) = mask.shift() {
+        return affine.apply(x.f_mul(&stored)?, &stored);
+    }
+    if !x.requires_grad() && can_replace(&stored, x) {
+        Ok(stored.f_mul_(x)?)
     } else {
-        Ok(x.f_mul(&mask)?)
+        Ok(x.f_mul(&stored)?)
     }
 }
 

@@ -5,8 +5,9 @@
 //! Philox. Nobody has measured it yet.
 #![allow(unsafe_code, reason = "code for instructions that not every CPU has")]
 
-use super::bernoulli::{Bernoulli, Keep, TILE};
+use super::bernoulli::TILE;
 use super::fill::Fill;
+use super::source::Source;
 
 /// An instruction set that this CPU has: the only way to get one is to ask the CPU.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +59,9 @@ impl Instructions {
     }
 
     /// Has `fill` write the elements `out`, which begin at element `start`, a multiple of a tile.
-    pub(super) fn write<F: Fill>(
+    pub(super) fn write<S: Source, F: Fill<S>>(
         self,
-        bernoulli: &Bernoulli,
+        source: &S,
         fill: &F,
         start: usize,
         out: &mut [F::Element],
@@ -68,52 +69,59 @@ impl Instructions {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this CPU has these instructions, or there would be no such `Instructions`.
-            Set::Avx512 => unsafe { avx512::write(bernoulli, fill, start, out) },
+            Set::Avx512 => unsafe { avx512::write(source, fill, start, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Set::Avx2 => unsafe { avx2::write(bernoulli, fill, start, out) },
-            Set::Portable => write(|tile| portable(bernoulli, tile), fill, start, out),
+            Set::Avx2 => unsafe { avx2::write(source, fill, start, out) },
+            Set::Portable => {
+                write(|tile, elements| portable(source, tile, elements), fill, start, out)
+            }
         }
     }
 }
 
-/// Tile by tile: decides which elements are kept, and writes them.
+/// Tile by tile: draws for its elements, and writes them.
 #[inline(always)]
-fn write<F: Fill>(keep: impl Fn(u64) -> Keep, fill: &F, start: usize, out: &mut [F::Element]) {
+fn write<S: Source, F: Fill<S>>(
+    draw: impl Fn(u64, usize) -> S::Tile,
+    fill: &F,
+    start: usize,
+    out: &mut [F::Element],
+) {
     for (tile, out) in out.chunks_mut(TILE).enumerate() {
         let start = start + tile * TILE;
-        fill.tile(&keep((start / TILE) as u64), start, out);
+        fill.tile(&draw((start / TILE) as u64, out.len()), start, out);
     }
 }
 
 // The generator is a separate function in each set, since it is long and `write` has many instances.
 
 #[inline(never)]
-fn portable(bernoulli: &Bernoulli, tile: u64) -> Keep {
-    bernoulli.keep(tile)
+fn portable<S: Source>(source: &S, tile: u64, elements: usize) -> S::Tile {
+    source.tile(tile, elements)
 }
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! sets {
     ($($set:ident, $features:literal);*) => {$(
         mod $set {
-            use crate::cpu::bernoulli::{Bernoulli, Keep};
             use crate::cpu::fill::Fill;
+            use crate::cpu::source::Source;
 
             #[inline(never)]
             #[target_feature(enable = $features)]
-            fn keep(bernoulli: &Bernoulli, tile: u64) -> Keep {
-                bernoulli.keep(tile)
+            fn draw<S: Source>(source: &S, tile: u64, elements: usize) -> S::Tile {
+                source.tile(tile, elements)
             }
 
             #[target_feature(enable = $features)]
-            pub(super) fn write<F: Fill>(
-                bernoulli: &Bernoulli,
+            pub(super) fn write<S: Source, F: Fill<S>>(
+                source: &S,
                 fill: &F,
                 start: usize,
                 out: &mut [F::Element],
             ) {
-                super::write(|tile| keep(bernoulli, tile), fill, start, out);
+                super::write(|tile, elements| draw(source, tile, elements), fill, start, out);
             }
         }
     )*};

@@ -1,17 +1,21 @@
-//! What is written for kept and dropped elements: a mask, a product, or a product and a sum.
+//! What is written for an element, given what was drawn for it: a mask, a product, or a product and a sum.
 
-use super::bernoulli::Keep;
+use std::marker::PhantomData;
+
+use super::bernoulli::{Bernoulli, Keep, TILE};
+use super::normal::Normal;
 use super::number::{Number, Word};
+use super::source::Source;
 use crate::rng::philox::WORDS;
 
 /// Something that can write any tile of a sequence by itself.
 ///
 /// Implementations are `#[inline(always)]`, so that they are compiled for the instruction set of their
 /// caller.
-pub(super) trait Fill: Sync {
+pub(super) trait Fill<S: Source>: Sync {
     type Element: Copy + Send;
     /// Writes the tile that begins at element `start`; the last one of a sequence may be shorter.
-    fn tile(&self, keep: &Keep, start: usize, out: &mut [Self::Element]);
+    fn tile(&self, drawn: &S::Tile, start: usize, out: &mut [Self::Element]);
 }
 
 /// The mask itself: the keep value, or zero.
@@ -19,7 +23,7 @@ pub(super) struct Mask<W> {
     pub(super) keep_value: W,
 }
 
-impl<W: Word> Fill for Mask<W> {
+impl<W: Word> Fill<Bernoulli> for Mask<W> {
     type Element = W;
 
     #[inline(always)]
@@ -42,7 +46,7 @@ pub(super) struct Product<'a, T: Number> {
     pub(super) keep_value: T::Wide,
 }
 
-impl<T: Number> Fill for Product<'_, T> {
+impl<T: Number> Fill<Bernoulli> for Product<'_, T> {
     type Element = T;
 
     #[inline(always)]
@@ -61,18 +65,73 @@ impl<T: Number> Fill for Product<'_, T> {
     }
 }
 
-/// `residual` plus `x` times the mask.
-pub(super) struct Sum<'a, T: Number> {
+/// A number for kept elements and one for dropped ones, added to what `product` writes.
+pub(super) struct Shift<'a, T: Number> {
     pub(super) product: Product<'a, T>,
-    pub(super) residual: &'a [T],
+    pub(super) kept: T::Wide,
+    pub(super) dropped: T::Wide,
 }
 
-impl<T: Number> Fill for Sum<'_, T> {
+impl<T: Number> Fill<Bernoulli> for Shift<'_, T> {
     type Element = T;
 
     #[inline(always)]
     fn tile(&self, keep: &Keep, start: usize, out: &mut [T]) {
         self.product.tile(keep, start, out);
+        for (j, row) in out.chunks_mut(WORDS).enumerate() {
+            for (out, keep) in row.iter_mut().zip(keep) {
+                let keep = keep >> j & 1;
+                let shift =
+                    T::Wide::select(keep, self.kept) + T::Wide::select(1 - keep, self.dropped);
+                *out = T::round(out.widen() + shift);
+            }
+        }
+    }
+}
+
+/// The normal numbers themselves, as a mask.
+pub(super) struct Factors<T>(pub(super) PhantomData<T>);
+
+impl<T: Number> Fill<Normal> for Factors<T> {
+    type Element = T;
+
+    #[inline(always)]
+    fn tile(&self, factors: &[f32; TILE], _start: usize, out: &mut [T]) {
+        for (out, &factor) in out.iter_mut().zip(factors) {
+            *out = T::round(factor.into());
+        }
+    }
+}
+
+/// `x` times the normal numbers, each rounded as if it were stored.
+pub(super) struct Scaled<'a, T: Number> {
+    pub(super) x: &'a [T],
+}
+
+impl<T: Number> Fill<Normal> for Scaled<'_, T> {
+    type Element = T;
+
+    #[inline(always)]
+    fn tile(&self, factors: &[f32; TILE], start: usize, out: &mut [T]) {
+        let x = &self.x[start..start + out.len()];
+        for ((out, &x), &factor) in out.iter_mut().zip(x).zip(factors) {
+            *out = T::round(x.widen() * T::round(factor.into()).widen());
+        }
+    }
+}
+
+/// `residual` plus what `product` writes.
+pub(super) struct Sum<'a, F, T> {
+    pub(super) product: F,
+    pub(super) residual: &'a [T],
+}
+
+impl<S: Source, T: Number, F: Fill<S, Element = T>> Fill<S> for Sum<'_, F, T> {
+    type Element = T;
+
+    #[inline(always)]
+    fn tile(&self, drawn: &S::Tile, start: usize, out: &mut [T]) {
+        self.product.tile(drawn, start, out);
         let residual = &self.residual[start..start + out.len()];
         for (out, &residual) in out.iter_mut().zip(residual) {
             *out = T::round(residual.widen() + out.widen());

@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
-use super::bernoulli::{Bernoulli, TILE};
+use super::bernoulli::TILE;
 use super::dispatch::Instructions;
 use super::fill::Fill;
 use super::large;
 use super::openmp;
+use super::source::Source;
 use crate::error::Result;
 
 /// The fewest elements per thread; with fewer, waking a thread costs more than it saves. ATen's `GRAIN_SIZE`.
@@ -61,7 +62,11 @@ impl Layout {
 }
 
 /// A new CPU tensor, filled in the order of its memory.
-pub(super) fn filled<F: Fill>(layout: &Layout, bernoulli: &Bernoulli, fill: &F) -> Result<Tensor> {
+pub(super) fn filled<S: Source, F: Fill<S>>(
+    layout: &Layout,
+    source: &S,
+    fill: &F,
+) -> Result<Tensor> {
     let tensor = layout.allocate()?;
     let elements = tensor.numel();
     assert!(
@@ -78,7 +83,7 @@ pub(super) fn filled<F: Fill>(layout: &Layout, bernoulli: &Bernoulli, fill: &F) 
     let threads = (tch::get_num_threads() as usize).min(elements.div_ceil(GRAIN_SIZE));
     // SAFETY: the tensor is dense, on the CPU, and its elements have this size (asserted above), so they lie
     // side by side from `memory` on, aligned as libtorch has it. Nobody else has this tensor.
-    unsafe { fill_memory(memory, elements, threads, Instructions::best(), bernoulli, fill) };
+    unsafe { fill_memory(memory, elements, threads, Instructions::best(), source, fill) };
     Ok(tensor)
 }
 
@@ -87,12 +92,12 @@ pub(super) fn filled<F: Fill>(layout: &Layout, bernoulli: &Bernoulli, fill: &F) 
 /// # Safety
 ///
 /// The elements are allocated, aligned, and nobody else's while this runs. Their contents don't matter.
-pub(super) unsafe fn fill_memory<F: Fill>(
+pub(super) unsafe fn fill_memory<S: Source, F: Fill<S>>(
     memory: *mut F::Element,
     elements: usize,
     threads: usize,
     instructions: Instructions,
-    bernoulli: &Bernoulli,
+    source: &S,
     fill: &F,
 ) {
     let memory = Memory(memory);
@@ -101,7 +106,7 @@ pub(super) unsafe fn fill_memory<F: Fill>(
         // SAFETY: the caller guarantees the elements; the part is within them, and `part` never gives two
         // threads the same one. Any bits that the allocator left are a valid element.
         let out = unsafe { std::slice::from_raw_parts_mut(memory.at(part.start), part.len()) };
-        instructions.write(bernoulli, fill, part.start, out);
+        instructions.write(source, fill, part.start, out);
     });
 }
 

@@ -38,7 +38,8 @@ float_words!(f32, u32; f64, u64);
 /// An element as a number. Half precision is computed in single precision, and rounded to the nearest even
 /// number after each operation, as libtorch does.
 pub(super) trait Number: Copy + Send + Sync {
-    type Wide: Word + Add<Output = Self::Wide> + Mul<Output = Self::Wide>;
+    type Wide: Word + From<f32> + Add<Output = Self::Wide> + Mul<Output = Self::Wide>;
+    fn of(number: f64) -> Self;
     fn widen(self) -> Self::Wide;
     fn round(wide: Self::Wide) -> Self;
 }
@@ -47,6 +48,9 @@ macro_rules! numbers {
     ($($number:ty, $wide:ty, $widen:expr, $round:expr);*) => {$(
         impl Number for $number {
             type Wide = $wide;
+            fn of(number: f64) -> Self {
+                $round(number as $wide)
+            }
             #[inline(always)]
             fn widen(self) -> $wide {
                 $widen(self)

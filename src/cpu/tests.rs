@@ -4,12 +4,16 @@
 use half::{bf16, f16};
 use tch::{Device, Kind, Tensor};
 
+use std::marker::PhantomData;
+
 use super::bernoulli::{Bernoulli, TILE};
 use super::dispatch::Instructions;
-use super::fill::{Fill, Mask, Product, Sum};
+use super::fill::{Factors, Fill, Mask, Product, Scaled, Shift, Sum};
 use super::memory::{GRAIN_SIZE, Layout, fill_memory, filled, part};
+use super::normal::Normal;
 use super::number::{Number, Word};
 use super::openmp;
+use super::source::Source;
 use crate::probability::Probability;
 use crate::rng::counter::Counter;
 use crate::rng::philox;
@@ -18,10 +22,19 @@ fn bernoulli(p: f64) -> Bernoulli {
     Bernoulli::new(Counter::of_stream(7, 1, 0, 2), Probability::new(p).unwrap())
 }
 
+fn normal() -> Normal {
+    Normal::new(Counter::of_stream(7, 1, 0, 2), 0.5)
+}
+
 /// What the portable instructions write, from element 0 on.
-fn portable<F: Fill>(p: f64, fill: &F, elements: usize, any: F::Element) -> Vec<F::Element> {
+fn portable<S: Source, F: Fill<S>>(
+    source: &S,
+    fill: &F,
+    elements: usize,
+    any: F::Element,
+) -> Vec<F::Element> {
     let mut out = vec![any; elements];
-    Instructions::available().last().unwrap().write(&bernoulli(p), fill, 0, &mut out);
+    Instructions::available().last().unwrap().write(source, fill, 0, &mut out);
     out
 }
 
@@ -45,7 +58,7 @@ fn all_instructions_write_what_the_portable_ones_write() {
     println!("this CPU has {:?}", Instructions::available().collect::<Vec<_>>());
     for p in PROBABILITIES {
         for elements in sizes() {
-            let expected = portable(p, &Mask { keep_value: 3u32 }, elements, 9);
+            let expected = portable(&bernoulli(p), &Mask { keep_value: 3u32 }, elements, 9);
             for instructions in Instructions::available() {
                 let mut out = vec![9; elements];
                 instructions.write(&bernoulli(p), &Mask { keep_value: 3u32 }, 0, &mut out);
@@ -105,7 +118,7 @@ where
     };
     let residual: Vec<T> = x.iter().rev().copied().collect();
     for p in PROBABILITIES {
-        let mask = portable(p, &Mask { keep_value: 1u32 }, x.len(), 9);
+        let mask = portable(&bernoulli(p), &Mask { keep_value: 1u32 }, x.len(), 9);
         let product = |(&x, &m): (&T, &u32)| T::round(x.widen() * T::Wide::select(m, keep_value));
         let products: Vec<T> = x.iter().zip(&mask).map(product).collect();
         let sum = |(r, y): (&T, &T)| T::round(r.widen() + y.widen());
@@ -172,16 +185,22 @@ fn fresh_tensors_are_filled_whole() {
 #[cfg(unix)]
 #[test]
 fn nothing_is_read_or_written_beyond_either_end() {
-    check_ends(1u8, |_| Mask { keep_value: 1u8 });
-    check_ends(1u16, |_| Mask { keep_value: 1u16 });
-    check_ends(1u64, |_| Mask { keep_value: 1u64 });
-    check_ends(1f32, |x| Product { x, keep_value: 1.5 });
-    check_ends(bf16::ONE, |x| Product { x, keep_value: 1.5 });
-    check_ends(1f64, |x| Sum { product: Product { x, keep_value: 1.5 }, residual: x });
+    let source = &bernoulli(0.3);
+    check_ends(source, 1u8, |_| Mask { keep_value: 1u8 });
+    check_ends(source, 1u16, |_| Mask { keep_value: 1u16 });
+    check_ends(source, 1u64, |_| Mask { keep_value: 1u64 });
+    check_ends(source, 1f32, |x| Product { x, keep_value: 1.5 });
+    check_ends(source, bf16::ONE, |x| Product { x, keep_value: 1.5 });
+    let product = |x| Product { x, keep_value: 1.5 };
+    check_ends(source, 1f64, |x| Sum { product: product(x), residual: x });
+    check_ends(source, 1f64, |x| Shift { product: product(x), kept: 0.5, dropped: -0.5 });
+    check_ends(&normal(), 1f32, |_| Factors(PhantomData));
+    check_ends(&normal(), bf16::ONE, |x| Scaled { x });
 }
 
 #[cfg(unix)]
-fn check_ends<T: Copy + PartialEq + 'static, F: Fill<Element = T>>(
+fn check_ends<S: Source, T: Copy + PartialEq + 'static, F: Fill<S, Element = T>>(
+    source: &S,
     mark: T,
     fill: impl Fn(&'static [T]) -> F,
 ) {
@@ -192,14 +211,14 @@ fn check_ends<T: Copy + PartialEq + 'static, F: Fill<Element = T>>(
         // SAFETY: `input` is neither written to nor dropped while `fill` lives, below.
         let fill =
             fill(unsafe { std::slice::from_raw_parts(input.last(elements).as_ptr(), elements) });
-        let expected = portable(0.3, &fill, elements, mark);
+        let expected = portable(source, &fill, elements, mark);
         for (threads, instructions) in ways() {
             // A mark, and then the elements up to the page behind which nothing may be touched.
             let out = output.last(elements + 1);
             out.fill(mark);
             let start = out[1..].as_mut_ptr();
             // SAFETY: `elements` elements of a slice that nobody else has.
-            unsafe { fill_memory(start, elements, threads, instructions, &bernoulli(0.3), &fill) };
+            unsafe { fill_memory(start, elements, threads, instructions, source, &fill) };
             assert!(out[0] == mark);
             let way = format!("{elements} elements, {threads} threads, {instructions:?}");
             assert!(out[1..] == expected, "{way}");

@@ -1,0 +1,152 @@
+//! Normal random numbers, 64 side by side.
+//!
+//! Box and Muller (1958): a uniform number gives a radius, `sqrt(-2 ln u)`, another an angle, and the point
+//! there has two independent normal coordinates. The logarithm, sine and cosine are the polynomials of the
+//! Cephes library, which the compiler vectorises. Rust never fuses a multiplication and an addition by
+//! itself, so every instruction set computes the same bits.
+
+use super::source::Source;
+use crate::cpu::bernoulli::TILE;
+use crate::rng::counter::Counter;
+use crate::rng::philox::WORDS;
+
+/// Normal numbers of mean 1, for the elements of a mask. An element takes 32 random bits, and its number is at
+/// most 6.7 standard deviations from the mean.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Normal {
+    counter: Counter,
+    deviation: f32,
+}
+
+impl Normal {
+    pub(super) fn new(counter: Counter, deviation: f64) -> Self {
+        Normal { counter, deviation: deviation as f32 }
+    }
+}
+
+impl Source for Normal {
+    type Tile = [f32; TILE];
+
+    #[inline(always)]
+    fn tile(&self, tile: u64, elements: usize) -> [f32; TILE] {
+        let mut numbers = [0.0; TILE];
+        let rows = numbers.as_chunks_mut::<WORDS>().0.iter_mut();
+        for (plane, row) in rows.enumerate().take(elements.div_ceil(WORDS)) {
+            *row = standard_normals(self.counter.plane(tile, plane as u64));
+            row.iter_mut().for_each(|number| *number = 1.0 + self.deviation * *number);
+        }
+        numbers
+    }
+}
+
+/// The first half of the words gives the radii, the second the angles.
+#[inline(always)]
+fn standard_normals(words: [u32; WORDS]) -> [f32; WORDS] {
+    const PAIRS: usize = WORDS / 2;
+    let mut numbers = [0.0; WORDS];
+    for i in 0..PAIRS {
+        let radius = (-2.0 * ln(unit(words[i]))).sqrt();
+        let (sin, cos) = sin_cos(words[i + PAIRS]);
+        (numbers[i], numbers[i + PAIRS]) = (radius * cos, radius * sin);
+    }
+    numbers
+}
+
+/// A uniform number above 0 and up to 1. It has 31 bits, since CPUs convert signed integers faster.
+#[inline(always)]
+fn unit(word: u32) -> f32 {
+    const TWO_TO_MINUS_31: f32 = 1.0 / (1u32 << 31) as f32;
+    ((word >> 1) as i32 as f32 + 0.5) * TWO_TO_MINUS_31
+}
+
+/// The natural logarithm of a positive normal number, to within two units in the last place.
+#[inline(always)]
+fn ln(x: f32) -> f32 {
+    const SQRT_HALF: u32 = 0x3F35_04F3;
+    // x = m 2^e, with m from sqrt(1/2) up to sqrt(2).
+    let bits = x.to_bits().wrapping_sub(SQRT_HALF);
+    let e = (bits as i32 >> 23) as f32;
+    let m = f32::from_bits((bits & 0x007F_FFFF) + SQRT_HALF) - 1.0;
+    let series = [
+        7.037_683_6e-2,
+        -1.151_461e-1,
+        1.167_699_9e-1,
+        -1.242_014_1e-1,
+        1.424_932_3e-1,
+        -1.666_805_8e-1,
+        2.000_071_5e-1,
+        -2.499_999_4e-1,
+        3.333_333_1e-1,
+    ];
+    // ln 2 in two parts: the product of e and the first is exact.
+    let (ln_2, rest) = (0.693_359_4, -2.121_944_4e-4);
+    let square = m * m;
+    let small = polynomial(m, series) * m * square + e * rest - 0.5 * square;
+    m + small + e * ln_2
+}
+
+/// The sine and cosine of an angle that is given in units of 2⁻³² turns.
+#[inline(always)]
+fn sin_cos(angle: u32) -> (f32, f32) {
+    const RADIANS: f32 = std::f32::consts::TAU / (1u64 << 32) as f32;
+    // The nearest quarter turn, and what is left: at most an eighth on either side.
+    let quarter = angle.wrapping_add(1 << 29) >> 30;
+    let x = angle.wrapping_sub(quarter << 30) as i32 as f32 * RADIANS;
+    let square = x * x;
+    let sin = polynomial(square, [-1.951_529_6e-4, 8.332_161e-3, -1.666_665_5e-1]) * square * x + x;
+    let cos = polynomial(square, [2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2]);
+    let cos = cos * square * square - 0.5 * square + 1.0;
+    // A quarter turn exchanges the two; half a turn changes both signs.
+    let swap = (quarter & 1).wrapping_neg();
+    let (sin, cos) = (sin.to_bits(), cos.to_bits());
+    let exchange = (sin ^ cos) & swap;
+    let sign = |quarter: u32| (quarter & 2) << 30;
+    let sin = sin ^ exchange ^ sign(quarter);
+    let cos = cos ^ exchange ^ sign(quarter + 1);
+    (f32::from_bits(sin), f32::from_bits(cos))
+}
+
+/// The coefficient of the highest power comes first.
+#[inline(always)]
+fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+    coefficients.into_iter().fold(0.0, |sum, coefficient| sum * x + coefficient)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words that are spread over all of them, with both ends and every power of two.
+    fn words() -> impl Iterator<Item = u32> {
+        let spread = (0..1_000_000u32).map(|i| i.wrapping_mul(0x9E37_79B9));
+        let powers = (0..32).flat_map(|i| [(1 << i) - 1, 1 << i, (1u32 << i).wrapping_neg()]);
+        spread.chain(powers).chain([u32::MAX])
+    }
+
+    #[test]
+    fn logarithms_are_those_of_the_standard_library() {
+        for word in words() {
+            let u = unit(word);
+            assert!(u > 0.0 && u <= 1.0, "{word}");
+            let (found, expected) = (f64::from(ln(u)), f64::from(u).ln());
+            assert!((found - expected).abs() <= 2e-7 * expected.abs().max(0.5), "ln {u}: {found}");
+        }
+    }
+
+    #[test]
+    fn sines_and_cosines_are_those_of_the_standard_library() {
+        for word in words() {
+            let (sin, cos) = sin_cos(word);
+            let angle = f64::from(word) / 2f64.powi(32) * std::f64::consts::TAU;
+            assert!((f64::from(sin) - angle.sin()).abs() < 2e-7, "sin {angle}: {sin}");
+            assert!((f64::from(cos) - angle.cos()).abs() < 2e-7, "cos {angle}: {cos}");
+        }
+    }
+
+    #[test]
+    fn the_largest_number_is_finite() {
+        let numbers = standard_normals([0; WORDS]);
+        assert!((6.6..6.7).contains(&numbers[0]), "{}", numbers[0]);
+        assert_eq!(standard_normals([u32::MAX; WORDS])[0], 0.0);
+    }
+}
