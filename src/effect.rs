@@ -53,8 +53,8 @@ impl Affine {
     }
 
     /// `x` times a stored mask of 0 and `scale`, and what is added.
-    pub(crate) fn apply(&self, product: Tensor, mask: &Tensor) -> Result<Tensor> {
-        if self.has_shift() { Ok(product.f_add(&self.shift(mask)?)?) } else { Ok(product) }
+    pub(crate) fn apply(&self, mut product: Tensor, mask: &Tensor) -> Result<Tensor> {
+        if self.has_shift() { Ok(product.f_add_(&self.shift(mask)?)?) } else { Ok(product) }
     }
 
     /// What is added, where a stored mask is 0 and where it is not.

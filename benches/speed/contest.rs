@@ -48,7 +48,7 @@ pub struct Measurement {
     pub vs_one_pass: f64,
 }
 
-type Forward = Box<dyn Fn(&Tensor) -> Tensor>;
+pub type Forward = Box<dyn Fn(&Tensor) -> Tensor>;
 
 /// The baselines.
 const ONE_PASS: &str = "one pass";
@@ -107,7 +107,7 @@ pub fn run(
 }
 
 /// The times of these forward functions on one input.
-fn race(
+pub fn race(
     forwards: &[Forward],
     shape: &[i64],
     kind: Kind,

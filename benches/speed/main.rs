@@ -6,6 +6,7 @@
 mod chain;
 mod child;
 mod contest;
+mod family;
 mod machine;
 mod timing;
 mod transformer;
@@ -13,7 +14,7 @@ mod transformer;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use tch::{Cuda, Device, Kind};
@@ -33,7 +34,11 @@ struct Args {
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
     device: String,
 
-    /// Write the table's figures, and what they were measured on, to a JSON file
+    /// Measure only one of the tables
+    #[arg(long, value_name = "TABLE", conflicts_with = "json")]
+    only: Option<Part>,
+
+    /// Write the first table's figures, and what they were measured on, to a JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -56,6 +61,20 @@ struct Args {
     /// Added by cargo
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Part {
+    /// Noise shapes, shapes, kinds and passes
+    Shapes,
+    /// Time per element by size
+    Curve,
+    /// The other layers, each against its peer
+    Family,
+    /// Layers in a row, whose outputs the graph keeps: time and memory
+    Chain,
+    /// A training step of a transformer encoder
+    Transformer,
 }
 
 /// The probabilities of dropping in the table: one that needs one bit per element, and one that needs more.
@@ -88,7 +107,41 @@ fn main() -> Result<()> {
     println!("{machine}");
     let _busy = child::Busy::new(args.busy)?;
 
-    let shapes: &[&[i64]] = if args.quick {
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    if wanted(Part::Shapes) {
+        let measurements = measurements(device, args.quick, effort);
+        println!("\n{}", table(&measurements));
+        if let Some(path) = &args.json {
+            let text = serde_json::to_string_pretty(&Figures { machine, measurements })?;
+            std::fs::write(path, text)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    if wanted(Part::Curve) {
+        let curve = contest::curve(device, effort);
+        println!("\nns per element by size, f32, forward, p = 0.5\n{curve}");
+    }
+    if wanted(Part::Family) {
+        println!("\nother layers, f32, p = {}\n{}", family::P, family::table(device, effort));
+    }
+    if wanted(Part::Chain) && !device.is_cuda() {
+        let sizes: &[i64] = if args.quick { &[256] } else { &[2048, 4096] };
+        println!(
+            "\na chain of {} layers, f32, p = {}\n{}",
+            chain::LAYERS,
+            chain::P,
+            chain::table(sizes, effort)?
+        );
+    }
+    if wanted(Part::Transformer) {
+        let table = transformer::table(device, effort)?;
+        println!("\na training step of a transformer encoder\n{table}");
+    }
+    Ok(())
+}
+
+fn measurements(device: Device, quick: bool, effort: Effort) -> Vec<Measurement> {
+    let shapes: &[&[i64]] = if quick {
         &[&[64, 512], &[8, 16, 14, 14]]
     } else {
         &[&[64, 512], &[256, 1024], &[4096, 4096], &[32, 64, 56, 56]]
@@ -103,23 +156,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    println!("\n{}", table(&measurements));
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&Figures { machine, measurements })?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    println!("\nns per element by size, f32, forward, p = 0.5\n{}", contest::curve(device, effort));
-    if !device.is_cuda() {
-        let sizes: &[i64] = if args.quick { &[256] } else { &[2048, 4096] };
-        println!(
-            "\na chain of {} layers, f32, p = {}\n{}",
-            chain::LAYERS,
-            chain::P,
-            chain::table(sizes, effort)?
-        );
-    }
-    println!("\na training step of a transformer encoder\n{}", transformer::table(device, effort)?);
-    Ok(())
+    measurements
 }
 
 fn table(rows: &[Measurement]) -> Table {

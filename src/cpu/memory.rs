@@ -13,7 +13,8 @@ use super::openmp;
 use super::source::Source;
 use crate::error::Result;
 
-/// The fewest elements per thread; with fewer, waking a thread costs more than it saves. ATen's `GRAIN_SIZE`.
+/// The fewest elements per thread, if one costs as little as a kept or dropped one; with fewer, waking a thread
+/// costs more than it saves. ATen's `GRAIN_SIZE`.
 pub(super) const GRAIN_SIZE: usize = 32 * 1024;
 
 /// A tensor's size, its strides unless it is contiguous, and its kind.
@@ -80,7 +81,7 @@ pub(super) fn filled<S: Source, F: Fill<S>>(
     }
     let memory = tensor.data_ptr().cast();
     advise_huge_pages(tensor.data_ptr(), size_of::<F::Element>() * elements);
-    let threads = (tch::get_num_threads() as usize).min(elements.div_ceil(GRAIN_SIZE));
+    let threads = (tch::get_num_threads() as usize).min(elements.div_ceil(GRAIN_SIZE / S::COST));
     // SAFETY: the tensor is dense, on the CPU, and its elements have this size (asserted above), so they lie
     // side by side from `memory` on, aligned as libtorch has it. Nobody else has this tensor.
     unsafe { fill_memory(memory, elements, threads, Instructions::best(), source, fill) };

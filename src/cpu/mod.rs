@@ -85,6 +85,7 @@ impl ImplicitMask {
     }
 
     /// The same mask, to which nothing is added: that of the gradient.
+    #[cfg(recompute)]
     pub(crate) fn without_shift(&self) -> Self {
         let numbers = match &self.numbers {
             Numbers::Bernoulli(bernoulli, affine) => {

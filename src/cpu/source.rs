@@ -8,12 +8,15 @@ use super::bernoulli::{Bernoulli, Keep};
 pub(super) trait Source: Sync {
     /// What is drawn for a tile.
     type Tile;
+    /// What drawing for an element costs, compared with a Bernoulli draw.
+    const COST: usize;
     /// Draws one tile, or at least its first `elements`.
     fn tile(&self, tile: u64, elements: usize) -> Self::Tile;
 }
 
 impl Source for Bernoulli {
     type Tile = Keep;
+    const COST: usize = 1;
 
     #[inline(always)]
     fn tile(&self, tile: u64, _elements: usize) -> Keep {

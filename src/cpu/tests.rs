@@ -123,6 +123,9 @@ where
         let products: Vec<T> = x.iter().zip(&mask).map(product).collect();
         let sum = |(r, y): (&T, &T)| T::round(r.widen() + y.widen());
         let sums: Vec<T> = residual.iter().zip(&products).map(sum).collect();
+        let shift =
+            |(y, &m): (&T, &u32)| T::round(y.widen() + T::of([-2.5, 0.75][m as usize]).widen());
+        let shifted: Vec<T> = products.iter().zip(&mask).map(shift).collect();
         for instructions in Instructions::available() {
             let mut out = vec![x[0]; x.len()];
             instructions.write(&bernoulli(p), &Product { x, keep_value }, 0, &mut out);
@@ -130,6 +133,26 @@ where
             let sum = Sum { product: Product { x, keep_value }, residual: &residual };
             instructions.write(&bernoulli(p), &sum, 0, &mut out);
             assert!(bits(&out) == bits(&sums), "sum, p {p}, {instructions:?}");
+            let (kept, dropped) = (T::of(0.75).widen(), T::of(-2.5).widen());
+            let shift = Shift { product: Product { x, keep_value }, kept, dropped };
+            instructions.write(&bernoulli(p), &shift, 0, &mut out);
+            assert!(bits(&out) == bits(&shifted), "shift, p {p}, {instructions:?}");
+        }
+    }
+}
+
+/// Normal numbers too: the same bits in every set, whatever the size and the place where the work begins.
+#[test]
+fn all_instructions_draw_the_same_normal_numbers() {
+    let whole = portable(&normal(), &Factors::<f32>(PhantomData), 3 * TILE, 0.0);
+    for elements in sizes().filter(|&elements| elements <= whole.len()) {
+        for instructions in Instructions::available() {
+            let mut out = vec![0f32; elements];
+            instructions.write(&normal(), &Factors(PhantomData), 0, &mut out);
+            assert!(out == whole[..elements], "{elements} elements, {instructions:?}");
+            let start = elements / TILE * TILE;
+            instructions.write(&normal(), &Factors(PhantomData), start, &mut out[start..]);
+            assert!(out == whole[..elements], "from {start}, {instructions:?}");
         }
     }
 }

@@ -6,7 +6,8 @@
 //! most significant bits. A few elements need more bits than the planes have (see `cpu/bernoulli.rs`); they
 //! take 32-bit words from the tile's *pool*, one after the other.
 //!
-//! Normal numbers take a whole word each: word l of plane k is for element 64 k + l (see `cpu/normal.rs`).
+//! Normal numbers take a whole word for two: word l of plane k is for elements 128 k + l and 128 k + 64 + l of
+//! the tile (see `cpu/normal.rs`).
 //!
 //! | bits of the counter | hold | |
 //! | --- | --- | --- |
