@@ -29,10 +29,10 @@ fn moments_are_those_of_a_normal_number() {
         let n = (z.numel() as f64).sqrt();
         // E z^k, and E z^2k for the standard error.
         for (k, moment, square) in
-            [(1, 0.0, 1.0), (2, 1.0, 3.0), (3, 0.0, 15.0), (4, 3.0, 105.0), (6, 15.0, 10395.0)]
+            [(1, 0.0f64, 1.0), (2, 1.0, 3.0), (3, 0.0, 15.0), (4, 3.0, 105.0), (6, 15.0, 10395.0)]
         {
             let found = mean(&z.pow_tensor_scalar(k));
-            let error = (square - moment * moment as f64).sqrt() / n;
+            let error = (square - moment * moment).sqrt() / n;
             assert!((found - moment).abs() < 5.0 * error, "seed {seed}, power {k}: {found}");
         }
     }
