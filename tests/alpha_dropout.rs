@@ -56,7 +56,7 @@ fn given_the_mask_it_is_libtorchs_formula() {
 /// Klambauer et al. 2017, section 3: `a (x d + α' (1 - d)) + b`, with the paper's a and b.
 #[test]
 fn given_the_mask_it_is_the_papers_formula() {
-    let (lambda, alpha) = (1.0507009873554804934193349852946, 1.6732632423543772848170429916717);
+    let (lambda, alpha) = (1.050_700_987_355_480_5, 1.673_263_242_354_377_3);
     for p in P {
         let q = 1.0 - p;
         let saturation: f64 = -lambda * alpha;
