@@ -13,7 +13,9 @@
 //! | `spatial_dropout_test.py` | |
 //! | `1d`, `2d`, `3d`: shapes; `correctness`; both data formats | `spatial_dropout_drops_maps_channels_first_or_last` |
 //! | `1D_dynamic`, `2D_dynamic`, `3D_dynamic` | symbolic inputs: there are none |
-//! | `alpha_dropout_test.py`, `gaussian_dropout_test.py` | other noise than a mask; the crate has none |
+//! | `alpha_dropout_test.py`: `correctness`, `partial_noise_shape_dynamic`, `_static` | `alpha_dropout_shares_its_draws_too` |
+//! | `gaussian_dropout_test.py`: `correctness` | `gaussian_noise_has_the_deviation_of_its_rate` |
+//! | both: `negative_rate`, `rate_greater_than_one` | `a_rate_outside_0_and_1_is_an_error_that_names_it` |
 //! | `random_test.py` | |
 //! | `dropout` | `rate_0_is_the_identity_and_a_kept_entry_grows` |
 //! | `dropout_noise_shape` | in `noise_shapes_are_read_as_keras_reads_them` |
@@ -28,9 +30,11 @@
 mod common;
 
 use common::{assert_binomial, assert_same_bits, device, elements, float, kept, nonzero};
-use tch::Tensor;
 use tch::nn::{self, ModuleT};
-use tch_dropout::{Error, NoiseShape, Stream, TrueDropout, apply_mask};
+use tch::{Kind, Tensor};
+use tch_dropout::{
+    AlphaDropout, Error, GaussianDropout, NoiseShape, Stream, TrueDropout, apply_mask,
+};
 
 fn shared(rate: f64, dimensions: &[i64]) -> TrueDropout {
     TrueDropout::shared(rate, dimensions).unwrap()
@@ -61,9 +65,36 @@ fn a_noise_shape_with_1_in_the_middle() {
     assert_binomial(kept(&y.select(1, 0)), 200.0, 0.5);
 }
 
+/// Keras asks for a deviation of 1 from ones, to one decimal place: dropped elements differ enough from kept ones.
+#[test]
+fn alpha_dropout_shares_its_draws_too() {
+    let layer = AlphaDropout::elements(0.3).unwrap().with_seed(1337);
+    let y = layer.forward_t(&Tensor::ones([20, 500], float()), true);
+    let deviation = y.std(true).double_value(&[]);
+    assert!((deviation - 1.0).abs() < 0.15, "{deviation}");
+    let shared = layer.with_noise_shape(NoiseShape::Shared(vec![1]));
+    let y = shared.forward_t(&Tensor::ones([20, 5, 10], float()), true);
+    assert_same_bits(&y, &y.narrow(1, 0, 1).expand_as(&y));
+    assert!(y.select(1, 0).std(true).double_value(&[]) > 0.5);
+}
+
+#[test]
+fn gaussian_noise_has_the_deviation_of_its_rate() {
+    let layer = GaussianDropout::elements(0.3).unwrap().with_seed(1337);
+    let y = layer.forward_t(&Tensor::ones([20, 500], float()), true);
+    let expected = (0.3f64 / 0.7).sqrt();
+    // Within 5 standard errors, where Keras allows 0.15.
+    assert!((y.std(true).double_value(&[]) - expected).abs() < 5.0 * expected / 20_000f64.sqrt());
+    assert!((y.mean(Kind::Float).double_value(&[]) - 1.0).abs() < 5.0 * expected / 100.0);
+}
+
 #[test]
 fn a_rate_outside_0_and_1_is_an_error_that_names_it() {
     for rate in [-0.5, 1.5] {
+        let others = [AlphaDropout::elements(rate).err(), GaussianDropout::elements(rate).err()];
+        for error in others {
+            assert!(matches!(error, Some(Error::Probability(refused)) if refused == rate));
+        }
         let error = TrueDropout::new(rate).unwrap_err();
         assert!(matches!(error, Error::Probability(refused) if refused == rate));
         assert!(error.to_string().ends_with(&format!("got {rate}")), "{error}");

@@ -18,7 +18,7 @@
 //! | `test_empty_dropout` | `an_empty_input_has_an_empty_output` |
 //! | `test_invalid_dropout_p` | `p_outside_0_and_1_is_refused_by_every_layer` |
 //! | `test_native_dropout_corner_case` | with that of `test_jit.py`, in tests/expectations_pytorch_elsewhere.rs |
-//! | `test_AlphaDropout`, `test_FeatureAlphaDropout` | there is no alpha dropout: it shifts, and multiplies no mask |
+//! | `test_AlphaDropout`, `test_FeatureAlphaDropout` | `alpha_dropout_keeps_mean_and_deviation` |
 
 mod common;
 
@@ -28,7 +28,7 @@ use common::{
 };
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
-use tch_dropout::{DropConnectConfig, Dropout, Error, NoiseShape, TrueDropout};
+use tch_dropout::{AlphaDropout, DropConnectConfig, Dropout, Error, NoiseShape, TrueDropout};
 use tch_dropout::{column_mask, drop_connect, element_mask};
 
 fn channels(p: f64) -> TrueDropout {
@@ -179,5 +179,31 @@ fn p_outside_0_and_1_is_refused_by_every_layer() {
             element_mask(&x, p).unwrap_err(),
         ];
         assert!(errors.iter().all(|e| matches!(e, Error::Probability(refused) if *refused == p)));
+    }
+}
+
+/// PyTorch lets both be off by 0.1, and so do we: a batch of few channels strays that far.
+#[test]
+fn alpha_dropout_keeps_mean_and_deviation() {
+    let layers = |p: f64| {
+        let channels = AlphaDropout::channels(p).unwrap().with_seed(1);
+        [
+            (AlphaDropout::elements(p).unwrap().with_seed(1), &[5000][..]),
+            (channels.clone(), &[1000, 3, 2, 4, 5]),
+            (channels, &[50, 20, 64, 64]),
+        ]
+    };
+    for p in [0.2, 0.5, 0.8] {
+        for (layer, size) in layers(p) {
+            let input = Tensor::randn(size, float());
+            let x = input.copy().set_requires_grad(true);
+            let y = layer.forward_t(&x, true);
+            let mean = (y.mean(Kind::Float) - input.mean(Kind::Float)).abs().double_value(&[]);
+            let deviation = (y.std(true) - input.std(true)).abs().double_value(&[]);
+            assert!(mean < 0.1 && deviation < 0.1, "{layer}, {size:?}: {mean}, {deviation}");
+            let gradient = gradient(&(&y * &input).sum(Kind::Float), &x);
+            let dropped = y.masked_select(&gradient.eq(0));
+            assert!(dropped.numel() > 0 && dropped.max() == dropped.min(), "{layer}: one value");
+        }
     }
 }
