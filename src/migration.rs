@@ -1,6 +1,6 @@
 //! What to write in place of another library's dropout. This page is documentation only.
 //!
-//! All dropouts on this page rescale what they keep, and so does [`TrueDropout`](crate::TrueDropout). They
+//! Most dropouts on this page rescale what they keep, and so does [`TrueDropout`](crate::TrueDropout). They
 //! differ in the [noise shape](crate::NoiseShape): which elements share a draw.
 //!
 //! # `x.dropout(p, train)`
@@ -13,6 +13,7 @@
 //! | `x.f_dropout(p, train)` | [`f_dropout(&x, p, train)`](crate::f_dropout) |
 //! | `x.feature_dropout(p, train)` | [`feature_dropout(&x, p, train)`](crate::feature_dropout) |
 //! | `x.f_feature_dropout(p, train)` | [`f_feature_dropout(&x, p, train)`](crate::f_feature_dropout) |
+//! | `x.alpha_dropout(p, train)`, `x.feature_alpha_dropout(p, train)` | [`AlphaDropout::elements(p)?`](crate::AlphaDropout::elements), [`channels(p)?`](crate::AlphaDropout::channels) |
 //! | `.add_fn_t(\|x, train\| x.dropout(p, train))` | [`.add(TrueDropout::elements(p)?)`](crate::DropoutLayer::elements) |
 //!
 //! ```
@@ -64,7 +65,8 @@
 //! | `nn.Dropout1d(p)`, `2d`, `3d` | `TrueDropout::channels(p)`; the batch dimension is required |
 //! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` | `TrueDropout::samples(p)` |
 //! | `torchvision.ops.StochasticDepth(p, "batch")` | `TrueDropout::batch(p)` |
-//! | `nn.AlphaDropout(p)` | not here: [`Tensor::alpha_dropout`](tch::Tensor::alpha_dropout) |
+//! | `nn.AlphaDropout(p)` | [`AlphaDropout::elements(p)`](crate::AlphaDropout::elements) |
+//! | `nn.FeatureAlphaDropout(p)` | [`AlphaDropout::channels(p)`](crate::AlphaDropout::channels) |
 //! | `inplace=True` | not here; in training the output is a new tensor |
 //! | `model.train()`, `model.eval()` | `forward_t(&x, true)`, `forward_t(&x, false)` |
 //! | `layer.p`, `layer.p = 0.3` | `layer.p()`, `layer.set_p(0.3)?` |
@@ -99,6 +101,8 @@
 //! | `SpatialDropout1D(rate)` on `(batch, steps, channels)` | `TrueDropout::shared(rate, &[1])` |
 //! | `SpatialDropout2D(rate)` on `(batch, rows, cols, channels)` | `TrueDropout::shared(rate, &[1, 2])` |
 //! | the same with `data_format="channels_first"` | `TrueDropout::channels(rate)` |
+//! | `GaussianDropout(rate)` | [`GaussianDropout::elements(rate)`](crate::GaussianDropout::elements); a rate of 1 is an error |
+//! | `AlphaDropout(rate)`, with any `noise_shape` | [`AlphaDropout::elements(rate)`](crate::AlphaDropout::elements), [`.with_noise_shape(..)`](crate::AlphaDropout::with_noise_shape) |
 //! | `seed=7` | [`.with_seed(7)`](crate::DropoutLayer::with_seed), with other random numbers |
 //!
 //! ```

@@ -6,8 +6,8 @@
 //! are `p`'s. Eight planes settle all but one element in 256; those draw 32 bits each from the tile's pool,
 //! and 32 more in one case of 2³². So an element takes little more than eight bits, and `p` is exact to 2⁻⁶⁴.
 //!
-//! Why eight: a tie costs a branch that no CPU can predict. Six planes leave 32 ties in a tile, and were
-//! slower by two thirds with AVX-512 and by a quarter with AVX2; ten leave two, and were no faster. Sixteen
+//! Why eight: a tie costs a branch that no CPU can predict. Six planes leave 32 ties in a tile, and took a
+//! quarter longer (one thread of an AMD EPYC, AVX-512); with seven to ten, the times differed by 5 %. Sixteen
 //! bits at once, compared as integers, would draw twice as much.
 
 use crate::probability::Probability;
