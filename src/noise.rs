@@ -99,13 +99,23 @@ impl Noise {
         Ok(self.draw_of(p, size, kind, 1))
     }
 
+    /// For a layer that computes another probability from its own: whether each element of `like` is kept, as
+    /// bytes of 0 and 1, if one is dropped with probability `p`; and how many passes lie side by side in it.
+    pub(crate) fn draw_kept(&self, like: &Tensor, p: f64) -> Result<(Tensor, i64)> {
+        let p = Probability::new(p)?;
+        let passes = scope::record_draw(&like.size())?;
+        let draw = self.draw_of(p, like.size(), Kind::Uint8, 1);
+        let draw = Draw { shape: &NoiseShape::Elements, rescale: false, ..draw };
+        Ok((draw.mask(like)?, passes))
+    }
+
     fn draw_of(&self, p: Probability, size: Vec<i64>, kind: Kind, repeats: i64) -> Draw<'_> {
         let Noise { shape, effect, stream, .. } = self;
         Draw { p, shape, effect: *effect, stream: stream.as_ref(), size, kind, repeats }
     }
 
     /// Checks an input, in training and evaluation alike. Returns its mask's kind.
-    fn check(&self, x: &Tensor) -> Result<Kind> {
+    pub(crate) fn check(&self, x: &Tensor) -> Result<Kind> {
         check_layout(x)?;
         match self.effect {
             // A constant in place of a complex number: nothing says which.
@@ -115,7 +125,7 @@ impl Noise {
     }
 
     /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout) and for an empty `x`.
-    fn effective_p(&self, x: &Tensor, train: bool) -> Probability {
+    pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Probability {
         let active = (train || scope::is_active()) && x.numel() > 0;
         if active { self.p.load() } else { Probability::ZERO }
     }
