@@ -71,6 +71,37 @@ pub enum Error {
     #[error("dropout is defined for strided tensors only, got a sparse or a oneDNN tensor")]
     Layout,
 
+    /// An input of a shape that the layer does not take.
+    #[error("{layer} needs an input of shape {expected}, got {shape:?}")]
+    InputShape {
+        /// The layer's name.
+        layer: &'static str,
+        /// The shapes that it takes.
+        expected: String,
+        /// The input's shape.
+        shape: Vec<i64>,
+    },
+
+    /// A size or a number below the smallest one that makes sense.
+    #[error("{name} must be at least {least}, got {got}")]
+    TooSmall {
+        /// What was given.
+        name: &'static str,
+        /// The smallest valid value.
+        least: i64,
+        /// The value as given.
+        got: i64,
+    },
+
+    /// A residual branch whose output has another shape than its input.
+    #[error("the branch must return a tensor of its input's shape {input:?}, got {output:?}")]
+    BranchShape {
+        /// The shape that the branch was given.
+        input: Vec<i64>,
+        /// The shape that it returned.
+        output: Vec<i64>,
+    },
+
     /// A step past a stream's end.
     #[error("a stream's step must be below 2^48, got {0}")]
     Step(u64),

@@ -93,6 +93,7 @@
 
 // Layers and functions, side by side.
 mod alpha_dropout;
+mod drop_block;
 mod drop_connect;
 mod dropout;
 mod functional;
@@ -128,6 +129,7 @@ mod trace;
 mod error;
 
 pub use alpha_dropout::AlphaDropout;
+pub use drop_block::DropBlock;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
 pub use error::{Error, MonteCarloError};

@@ -1,0 +1,196 @@
+//! DropBlock: dropout of whole squares of a feature map.
+
+use std::fmt;
+
+use tch::{Kind, Tensor, nn};
+
+use crate::error::{Error, Result, or_panic};
+use crate::kind::real_kind;
+use crate::noise::{Noise, noise_methods};
+use crate::noise_shape::NoiseShape;
+
+/// Drops blocks of a feature map (Ghiasi, Lin and Le 2018): `torchvision.ops.drop_block2d` and `3d`, and the
+/// same in one dimension.
+///
+/// Neighbours in a feature map say much the same, so a single dropped element is hardly missed; a block is.
+/// In training,
+///
+/// ```text
+/// gamma = p · H W / (b² (H - b + 1) (W - b + 1))
+/// seed ~ Bernoulli(gamma)               for each place where a whole b × b block fits
+/// mask = 0 in the block of each seed, else 1
+/// y = x * mask * count(mask) / count_ones(mask)
+/// ```
+///
+/// Each sample and channel has blocks of its own. `b` is `block_size`, or the smallest of `D`, `H` and `W` if
+/// that is smaller. With this `gamma`, the expected share of dropped elements would be `p` if no blocks
+/// overlapped. They do, so it is close to a small `p`, and below a large one: even `p = 1` keeps elements,
+/// unless the block is the whole map.
+///
+/// What is kept is rescaled by what was really dropped in the whole batch, and not by `1 / (1 - p)`. In folded
+/// passes of [Monte Carlo dropout](crate::MonteCarlo), each pass is rescaled by itself.
+///
+/// torchvision's functions fail for an even `block_size`; this layer takes any.
+///
+/// ```
+/// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
+/// use tch_dropout::DropBlock;
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let model = nn::seq_t()
+///     .add(nn::conv2d(vs.root() / "conv", 3, 16, 3, Default::default()))
+///     .add(DropBlock::new(0.1, 7)?);
+/// let x = Tensor::randn([8, 3, 32, 32], (Kind::Float, Device::Cpu));
+/// assert_eq!(model.forward_t(&x, true).size(), [8, 16, 30, 30]);
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct DropBlock {
+    block_size: i64,
+    noise: Noise,
+}
+
+impl DropBlock {
+    /// Drops blocks of `block_size` elements in each of the dimensions after `[N, C]`.
+    ///
+    /// ```
+    /// let layer = tch_dropout::DropBlock::new(0.1, 7)?;
+    /// assert_eq!(layer.to_string(), "DropBlock(p=0.1, block_size=7)");
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Probability`] for a `p` outside `[0, 1]`, [`Error::TooSmall`] for a `block_size` below 1.
+    pub fn new(p: f64, block_size: i64) -> Result<Self> {
+        if block_size < 1 {
+            return Err(Error::TooSmall { name: "block_size", least: 1, got: block_size });
+        }
+        Ok(DropBlock { block_size, noise: Noise::new(p, NoiseShape::Elements, false)? })
+    }
+
+    /// The length of a block's sides, in an input that is at least as large.
+    ///
+    /// ```
+    /// assert_eq!(tch_dropout::DropBlock::new(0.1, 7)?.block_size(), 7);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn block_size(&self) -> i64 {
+        self.block_size
+    }
+
+    noise_methods!();
+
+    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    ///
+    /// # Shapes
+    ///
+    /// `x` is `[N, C, L]`, `[N, C, H, W]` or `[N, C, D, H, W]`, of a floating-point or complex kind. The output
+    /// has the same shape, device, memory format and kind.
+    ///
+    /// The gradient with respect to `x` is the output's gradient times the rescaled mask. With `train` false,
+    /// `p = 0` or an empty `x`, nothing is drawn, and the output is `x` itself and shares its memory. Under
+    /// [`monte_carlo`](crate::monte_carlo), the layer draws in evaluation too.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::DropBlock;
+    ///
+    /// let layer = DropBlock::new(0.1, 7)?;
+    /// let matrix = Tensor::ones([3, 4], (Kind::Float, Device::Cpu));
+    /// let error = layer.f_forward_t(&matrix, true).unwrap_err().to_string();
+    /// let shapes = "[N, C, L], [N, C, H, W] or [N, C, D, H, W]";
+    /// assert_eq!(error, format!("DropBlock needs an input of shape {shapes}, got [3, 4]"));
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InputShape`] for another number of dimensions, [`Error::Kind`] for integers, and an `x` that is
+    /// not strided (in evaluation too); a layer with a seed in a model that is traced in training.
+    pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        self.noise.check(x)?;
+        let kind = real_kind(x.kind()).ok_or(Error::Kind(x.kind()))?;
+        if !(3..=5).contains(&x.dim()) {
+            let expected = "[N, C, L], [N, C, H, W] or [N, C, D, H, W]".to_owned();
+            return Err(Error::InputShape { layer: "DropBlock", expected, shape: x.size() });
+        }
+        let p = self.noise.effective_p(x, train);
+        if p.is_zero() {
+            return Ok(x.shallow_clone());
+        }
+        let (kept, passes) = self.draw_kept(x, p.get())?;
+        Ok(x.f_mul(&normalized(&kept, passes, kind)?)?)
+    }
+
+    /// Which elements of `x` lie outside of all blocks, and how many passes lie side by side in it.
+    fn draw_kept(&self, x: &Tensor, p: f64) -> Result<(Tensor, i64)> {
+        let size = x.size();
+        let spatial = &size[2..];
+        let block = spatial.iter().fold(self.block_size, |block, &n| block.min(n));
+        let share = |&n: &i64| n as f64 / (block * (n - block + 1)) as f64;
+        // Each factor of gamma is at most 1, but rounded.
+        let gamma = (p * spatial.iter().map(share).product::<f64>()).min(1.0);
+        let (seeds, passes) = self.noise.draw_kept(x, gamma)?;
+        Ok((grown(&seeds, spatial, block)?, passes))
+    }
+}
+
+/// Grows each zero of the seeds, of which it is the first corner, to a block, if a whole one fits there.
+///
+/// As in a separable filter, one dimension follows another. Without seeds in the last `block - 1` places of each
+/// dimension, no block reaches beyond its row or plane, so that all of them can be one long row, in which a run
+/// of `n` elements is joined with the run of `n` before it, and so doubled.
+fn grown(seeds: &Tensor, spatial: &[i64], block: i64) -> Result<Tensor> {
+    let edge = Tensor::f_zeros(spatial, (Kind::Uint8, seeds.device()))?;
+    for (dim, &n) in (0..).zip(spatial) {
+        let _ = edge.f_narrow(dim, n - block + 1, block - 1)?.f_fill_(1)?;
+    }
+    let seeds = seeds.f_bitwise_or_tensor(&edge)?;
+    let strides: Vec<i64> =
+        (1..=spatial.len()).map(|dim| spatial[dim..].iter().product()).collect();
+    let before = (block - 1) * strides.iter().sum::<i64>();
+    let mut row = seeds.f_flatten(0, -1)?.f_pad([before, 0], "constant", 1.0)?;
+    for stride in strides {
+        let mut run = 1;
+        while run < block {
+            let step = run.min(block - run);
+            let later = row.f_slice(0, step * stride, None, 1)?;
+            row = later.f_bitwise_and_tensor(&row.f_slice(0, 0, -step * stride, 1)?)?;
+            run += step;
+        }
+    }
+    Ok(row.f_reshape_as(&seeds)?)
+}
+
+/// The mask of each pass, divided by the share that it keeps: `count(mask) / count_ones(mask)`.
+fn normalized(kept: &Tensor, passes: i64, kind: Kind) -> Result<Tensor> {
+    // A scale that is too large for half precision must not meet the mask's zeros there.
+    let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
+    let mut mask = kept.f_reshape([passes, -1])?.f_to_kind(wide)?;
+    let share = mask.f_mean_dim([1i64].as_slice(), true, wide)?;
+    // Where nothing is kept, 0 is divided by this.
+    let mask = mask.f_div_(&share.f_clamp_min(f64::from(f32::MIN_POSITIVE))?)?;
+    Ok(mask.f_reshape_as(kept)?.f_to_kind(kind)?)
+}
+
+impl nn::ModuleT for DropBlock {
+    #[track_caller]
+    fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        or_panic(self.f_forward_t(x, train))
+    }
+}
+
+/// As torchvision prints a layer: `DropBlock(p=0.1, block_size=7)`.
+impl fmt::Display for DropBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DropBlock(p={:?}, block_size={})", self.p(), self.block_size)
+    }
+}
+
+/// The same as `Display`.
+impl fmt::Debug for DropBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
