@@ -100,6 +100,7 @@ mod functional;
 mod gaussian_dropout;
 mod mask;
 pub mod migration;
+mod stochastic_depth;
 // What every layer holds: p, a noise shape, a stream.
 mod noise;
 // One draw: from an input to its mask, or to the product. Chooses who draws: the CPU code, or libtorch (on a
@@ -140,6 +141,7 @@ pub use monte_carlo::{MonteCarlo, Prediction, Regression, monte_carlo};
 pub use noise_shape::NoiseShape;
 pub use rng::stream::Stream;
 pub use rng::streams::Streams;
+pub use stochastic_depth::{StochasticDepth, stochastic_depth_rates};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
