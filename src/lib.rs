@@ -100,6 +100,7 @@ mod functional;
 mod gaussian_dropout;
 mod mask;
 pub mod migration;
+mod patch_dropout;
 mod stochastic_depth;
 // What every layer holds: p, a noise shape, a stream.
 mod noise;
@@ -139,6 +140,7 @@ pub use gaussian_dropout::GaussianDropout;
 pub use mask::{apply_mask, column_mask, element_mask};
 pub use monte_carlo::{MonteCarlo, Prediction, Regression, monte_carlo};
 pub use noise_shape::NoiseShape;
+pub use patch_dropout::{PatchDropout, gather_tokens};
 pub use rng::stream::Stream;
 pub use rng::streams::Streams;
 pub use stochastic_depth::{StochasticDepth, stochastic_depth_rates};
