@@ -101,6 +101,7 @@ mod gaussian_dropout;
 mod mask;
 pub mod migration;
 mod patch_dropout;
+pub mod schedule;
 mod stochastic_depth;
 // What every layer holds: p, a noise shape, a stream.
 mod noise;
