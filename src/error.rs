@@ -100,6 +100,15 @@ pub enum Error {
         input: Vec<i64>,
         /// The shape that it returned.
         output: Vec<i64>,
+    /// An option of a recurrent layer, or the shape of a tensor, that does not fit.
+    #[error("{name} must be {expected}, got {got}")]
+    Recurrent {
+        /// What does not fit.
+        name: &'static str,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        got: String,
     },
 
     /// A step past a stream's end.

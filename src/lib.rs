@@ -91,6 +91,8 @@
 
 // A map, in the order of the imports: each file imports only from files further down.
 
+// Layers made of layers.
+mod recurrent;
 // Layers and functions, side by side.
 mod alpha_dropout;
 mod drop_block;
@@ -142,6 +144,9 @@ pub use mask::{apply_mask, column_mask, element_mask};
 pub use monte_carlo::{MonteCarlo, Prediction, Regression, monte_carlo};
 pub use noise_shape::NoiseShape;
 pub use patch_dropout::{PatchDropout, gather_tokens};
+pub use recurrent::{
+    Gru, GruConfig, Lstm, LstmConfig, RecurrentDropout, RnnT, WeightDrop, Zoneout, gru, lstm,
+};
 pub use rng::stream::Stream;
 pub use rng::streams::Streams;
 pub use stochastic_depth::{StochasticDepth, stochastic_depth_rates};

@@ -1,0 +1,76 @@
+//! Which dropouts a recurrent layer has.
+
+use std::fmt;
+
+use crate::dropout::TrueDropout;
+use crate::recurrent::weight_drop::WeightDrop;
+use crate::recurrent::zoneout::Zoneout;
+
+/// The dropouts of an [`Lstm`](crate::Lstm) or a [`Gru`](crate::Gru). By default all have `p = 0`.
+///
+/// Each is a layer with a probability and, if you give it one, a [`Stream`](crate::Stream) of its own. In
+/// training, each draws once in a forward pass for each layer and direction, except that `between` draws once
+/// for each layer but the last, and `zoneout` once for each time step.
+///
+/// ```
+/// use tch_dropout::{RecurrentDropout, TrueDropout, WeightDrop};
+///
+/// // As AWD-LSTM: locked dropout between the layers, and weight drop.
+/// let dropout = RecurrentDropout {
+///     between: TrueDropout::shared(0.2, &[1])?,
+///     weights: WeightDrop::new(0.5)?,
+///     ..Default::default()
+/// };
+/// dropout.weights.set_p(0.4)?; // At any time, from the next forward pass on.
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RecurrentDropout {
+    /// Dropout of each layer's output but the last's. It sees `[N, T, C]`, whatever `batch_first` is:
+    /// `TrueDropout::elements(p)` draws afresh for each time step, as PyTorch's `nn.LSTM(dropout=p)`;
+    /// `TrueDropout::shared(p, &[1])` draws one mask for all time steps (locked or variational dropout).
+    ///
+    /// With one layer there is nothing in between, and it does nothing.
+    pub between: TrueDropout,
+
+    /// DropConnect on the recurrent weights.
+    pub weights: WeightDrop,
+
+    /// Variational dropout of the state (Gal and Ghahramani 2016): the recurrent weights multiply
+    /// `h * mask / (1 - p)`, with one mask for all time steps. It sees `[N, H]`.
+    ///
+    /// Only that product sees the mask. The output, the final state, and in a GRU the share of `h` that is
+    /// carried over, are not dropped.
+    pub state: TrueDropout,
+
+    /// Zoneout of `h`.
+    pub zoneout: Zoneout,
+}
+
+impl Default for RecurrentDropout {
+    fn default() -> Self {
+        const VALID: &str = "0 is a probability";
+        RecurrentDropout {
+            between: TrueDropout::elements(0.0).expect(VALID),
+            weights: WeightDrop::new(0.0).expect(VALID),
+            state: TrueDropout::elements(0.0).expect(VALID),
+            zoneout: Zoneout::new(0.0).expect(VALID),
+        }
+    }
+}
+
+impl RecurrentDropout {
+    /// What a recurrent layer appends to its text, without those of `p = 0`: `, weights=WeightDrop(p=0.5)`.
+    pub(super) fn write_active(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RecurrentDropout { between, weights, state, zoneout } = self;
+        let all: [(&str, f64, &dyn fmt::Display); 4] = [
+            ("between", between.p(), between),
+            ("weights", weights.p(), weights),
+            ("state", state.p(), state),
+            ("zoneout", zoneout.p(), zoneout),
+        ];
+        all.iter()
+            .filter(|(_, p, _)| *p > 0.0)
+            .try_for_each(|(name, _, layer)| write!(f, ", {name}={layer}"))
+    }
+}

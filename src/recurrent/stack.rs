@@ -1,0 +1,286 @@
+//! A stack of recurrent layers, and the way of a sequence through it.
+
+use tch::{TchError, Tensor, nn};
+
+use crate::error::{Error, Result};
+use crate::mask::apply_mask;
+use crate::monte_carlo::scope;
+use crate::recurrent::dropout::RecurrentDropout;
+use crate::recurrent::weights::{Weights, flat, flatten, variables};
+
+/// What differs between an LSTM and a GRU. A state is `S` tensors, of which the first is h.
+pub(super) trait Cell<const S: usize> {
+    /// How many gates there are.
+    const GATES: i64;
+    /// cuDNN's number for the cell.
+    const CUDNN_MODE: i64;
+
+    fn dropout(&self) -> &RecurrentDropout;
+
+    /// Whether any zoneout has `p > 0`.
+    fn is_zoned(&self) -> bool;
+
+    /// A whole layer, by libtorch's own operation.
+    fn layer(x: &Tensor, state: &[Tensor; S], weights: &Flat) -> Result<(Tensor, [Tensor; S])>;
+
+    /// The state after one time step, from the two parts of the gates, each `[N, GATES * H]`.
+    fn step(
+        &self,
+        from_input: &Tensor,
+        from_state: &Tensor,
+        state: &[Tensor; S],
+        train: bool,
+    ) -> Result<[Tensor; S]>;
+}
+
+/// A layer's weights as libtorch's operations take them.
+pub(super) struct Flat {
+    pub(super) weights: Vec<Tensor>,
+    pub(super) has_biases: bool,
+    pub(super) bidirectional: bool,
+}
+
+/// The layers, each of one direction or two.
+pub(super) struct Stack {
+    layers: Vec<Vec<Weights>>,
+    batch_first: bool,
+}
+
+impl Stack {
+    pub(super) fn new<C: Cell<S>, const S: usize>(
+        vs: &nn::Path,
+        in_dim: i64,
+        hidden_dim: i64,
+        config: &nn::RNNConfig,
+    ) -> Result<Self> {
+        let biases = checked_biases(in_dim, hidden_dim, config)?;
+        let layers = variables(vs, in_dim, hidden_dim, C::GATES, config, biases)?;
+        for directions in &layers {
+            flatten(directions, C::CUDNN_MODE)?;
+        }
+        Ok(Stack { layers, batch_first: config.batch_first })
+    }
+
+    fn in_dim(&self) -> i64 {
+        self.layers[0][0].ih.size()[1]
+    }
+
+    fn hidden_dim(&self) -> i64 {
+        self.layers[0][0].hh.size()[1]
+    }
+
+    fn directions(&self) -> i64 {
+        self.layers[0].len() as i64
+    }
+
+    /// How many layers there are, of all directions.
+    fn depth(&self) -> i64 {
+        self.layers.len() as i64 * self.directions()
+    }
+
+    pub(super) fn zeros(&self, batch_dim: i64) -> Result<Tensor> {
+        let weight = &self.layers[0][0].hh;
+        let size = [self.depth(), batch_dim, self.hidden_dim()];
+        Ok(Tensor::f_zeros(size, (weight.kind(), weight.device()))?)
+    }
+
+    /// A state of zeros for this sequence.
+    pub(super) fn zeros_for(&self, x: &Tensor) -> Result<Tensor> {
+        self.check_sequence(x)?;
+        self.zeros(x.size()[if self.batch_first { 0 } else { 1 }])
+    }
+
+    /// The sequence of length 1 for the input `[N, in_dim]` of one time step.
+    pub(super) fn sequence_of_one(&self, x: &Tensor) -> Result<Tensor> {
+        if !matches!(x.size()[..], [_, features] if features == self.in_dim()) {
+            return Err(wrong_shape("x", format!("[N, {}]", self.in_dim()), x));
+        }
+        Ok(x.f_unsqueeze(if self.batch_first { 1 } else { 0 })?)
+    }
+
+    /// The outputs for a sequence, and the state after it.
+    pub(super) fn run<const S: usize>(
+        &self,
+        cell: &impl Cell<S>,
+        x: &Tensor,
+        state: &[Tensor; S],
+        train: bool,
+    ) -> Result<(Tensor, [Tensor; S])> {
+        self.check(x, state)?;
+        let mut x = self.transposed_if_time_first(x)?;
+        let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
+        for (index, directions) in (0..).zip(&self.layers) {
+            if index > 0 {
+                x = cell.dropout().between.f_forward_t(&x, train)?;
+            }
+            let width = self.directions();
+            let initial = each(state, |t| t.f_narrow(0, index * width, width))?;
+            let (y, state) = layer(cell, directions, &x, &initial, train)?;
+            x = y;
+            last.iter_mut().zip(state).for_each(|(last, state)| last.push(state));
+        }
+        Ok((self.transposed_if_time_first(&x)?, each(&last, |all| Tensor::f_cat(all, 0))?))
+    }
+
+    /// Inside, sequences are `[N, T, C]`: Monte Carlo dropout folds its passes into dimension 0.
+    fn transposed_if_time_first(&self, x: &Tensor) -> Result<Tensor> {
+        if self.batch_first { Ok(x.shallow_clone()) } else { Ok(x.f_transpose(0, 1)?) }
+    }
+
+    /// Checks everything that could fail later, so that an error takes no step.
+    fn check<const S: usize>(&self, x: &Tensor, state: &[Tensor; S]) -> Result<()> {
+        self.check_sequence(x)?;
+        let rows = x.size()[if self.batch_first { 0 } else { 1 }];
+        let expected = [self.depth(), rows, self.hidden_dim()];
+        let Weights { ih, hh, .. } = &self.layers[0][0];
+        check_operands(x, ih)?;
+        for tensor in state {
+            if tensor.size() != expected {
+                return Err(wrong_shape(
+                    "each tensor of the state",
+                    format!("{expected:?}"),
+                    tensor,
+                ));
+            }
+            check_operands(tensor, hh)?;
+        }
+        Ok(())
+    }
+
+    fn check_sequence(&self, x: &Tensor) -> Result<()> {
+        let time = if self.batch_first { 1 } else { 0 };
+        let size = x.size();
+        if size.len() == 3 && size[2] == self.in_dim() && size[time] > 0 {
+            return Ok(());
+        }
+        let batch = if self.batch_first { "N, T" } else { "T, N" };
+        Err(wrong_shape("x", format!("[{batch}, {}] with T >= 1", self.in_dim()), x))
+    }
+
+    /// As PyTorch prints it, up to the dropouts: `8, 16, num_layers=2, batch_first=true`.
+    pub(super) fn describe(&self) -> String {
+        let (inputs, hidden, layers) = (self.in_dim(), self.hidden_dim(), self.layers.len());
+        let (first, two) = (self.batch_first, self.directions() == 2);
+        format!("{inputs}, {hidden}, num_layers={layers}, batch_first={first}, bidirectional={two}")
+    }
+}
+
+/// One layer: by libtorch's operation, unless something happens between its time steps.
+fn layer<const S: usize, C: Cell<S>>(
+    cell: &C,
+    directions: &[Weights],
+    x: &Tensor,
+    state: &[Tensor; S],
+    train: bool,
+) -> Result<(Tensor, [Tensor; S])> {
+    let drop = &cell.dropout().weights;
+    let mut masked = Vec::with_capacity(directions.len());
+    for direction in directions {
+        masked.push(direction.with_hh(drop.masked(&direction.hh, x, train)?));
+    }
+    if !masks_state(cell.dropout(), train) && !cell.is_zoned() && !masked[0].is_folded() {
+        let has_biases = masked[0].biases.is_some();
+        let bidirectional = masked.len() == 2;
+        return C::layer(x, state, &Flat { weights: flat(&masked), has_biases, bidirectional });
+    }
+
+    let x = x.f_transpose(0, 1)?;
+    let mut outputs = Vec::with_capacity(masked.len());
+    let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
+    for (index, direction) in (0..).zip(&masked) {
+        let initial = each(state, |t| t.f_get(index))?;
+        let (y, state) = walk(cell, direction, &x, initial, index == 1, train)?;
+        outputs.push(y);
+        last.iter_mut().zip(state).for_each(|(last, state)| last.push(state));
+    }
+    let y = Tensor::f_cat(&outputs, -1)?.f_transpose(0, 1)?;
+    Ok((y, each(&last, |all| Tensor::f_stack(all, 0))?))
+}
+
+/// One layer and direction, time step by time step. `x` is `[T, N, C]`, and so are the outputs.
+fn walk<const S: usize>(
+    cell: &impl Cell<S>,
+    weights: &Weights,
+    x: &Tensor,
+    mut state: [Tensor; S],
+    backward: bool,
+    train: bool,
+) -> Result<(Tensor, [Tensor; S])> {
+    let dropout = cell.dropout();
+    let mask = match masks_state(dropout, train) {
+        true => Some(dropout.state.draw_mask(&state[0], train)?),
+        false => None,
+    };
+    let mut inputs = weights.from_input(x)?.f_unbind(0)?;
+    if backward {
+        inputs.reverse();
+    }
+    let mut outputs = Vec::with_capacity(inputs.len());
+    for from_input in &inputs {
+        let from_state = match &mask {
+            Some(mask) => weights.from_state(&apply_mask(&state[0], mask)?)?,
+            None => weights.from_state(&state[0])?,
+        };
+        state = cell.step(from_input, &from_state, &state, train)?;
+        outputs.push(state[0].shallow_clone());
+    }
+    if backward {
+        outputs.reverse();
+    }
+    Ok((Tensor::f_stack(&outputs, 0)?, state))
+}
+
+fn masks_state(dropout: &RecurrentDropout, train: bool) -> bool {
+    dropout.state.p() > 0.0 && (train || scope::is_active())
+}
+
+/// The same for each tensor of a state.
+fn each<T, const S: usize>(
+    state: &[T; S],
+    f: impl Fn(&T) -> std::result::Result<Tensor, TchError>,
+) -> Result<[Tensor; S]> {
+    let mapped = state.iter().map(f).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(mapped.try_into().expect("as many as there were"))
+}
+
+/// Checks a configuration before a variable is made. Returns how the biases begin, if there are any.
+fn checked_biases(
+    in_dim: i64,
+    hidden_dim: i64,
+    config: &nn::RNNConfig,
+) -> Result<Option<(nn::Init, nn::Init)>> {
+    let wrong =
+        |name, expected: &str, got| Err(Error::Recurrent { name, expected: expected.into(), got });
+    let counts =
+        [("in_dim", in_dim), ("hidden_dim", hidden_dim), ("num_layers", config.num_layers)];
+    for (name, count) in counts {
+        if count < 1 {
+            return wrong(name, "at least 1", count.to_string());
+        }
+    }
+    if config.dropout != 0.0 {
+        let expected = "0 here, where RecurrentDropout's `between` takes its place";
+        return wrong("RNNConfig's dropout", expected, format!("{:?}", config.dropout));
+    }
+    match (config.has_biases, config.b_ih_init, config.b_hh_init) {
+        (false, ..) => Ok(None),
+        (true, Some(ih), Some(hh)) => Ok(Some((ih, hh))),
+        (true, ..) => {
+            let expected = "given if has_biases is true";
+            wrong("RNNConfig's b_ih_init and b_hh_init", expected, "None".into())
+        }
+    }
+}
+
+/// Reports operands that libtorch cannot multiply. Autocast may make their kinds equal.
+fn check_operands(x: &Tensor, weight: &Tensor) -> Result<()> {
+    if x.kind() != weight.kind() || x.device() != weight.device() {
+        let _ = x.f_narrow(0, 0, 0)?.f_linear(weight, None::<&Tensor>)?;
+    }
+    Ok(())
+}
+
+fn wrong_shape(name: &'static str, expected: String, got: &Tensor) -> Error {
+    let (expected, got) = (format!("of shape {expected}"), format!("{:?}", got.size()));
+    Error::Recurrent { name, expected, got }
+}
