@@ -107,6 +107,7 @@ impl Stack {
         train: bool,
     ) -> Result<(Tensor, [Tensor; S])> {
         self.check(x, state)?;
+        self.check_noise_shapes(cell.dropout(), x)?;
         let mut x = self.transposed_if_time_first(x)?;
         let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
         for (index, directions) in (0..).zip(&self.layers) {
@@ -155,6 +156,16 @@ impl Stack {
         }
         let batch = if self.batch_first { "N, T" } else { "T, N" };
         Err(wrong_shape("x", format!("[{batch}, {}] with T >= 1", self.in_dim()), x))
+    }
+
+    fn check_noise_shapes(&self, dropout: &RecurrentDropout, x: &Tensor) -> Result<()> {
+        let (rows, steps, _) = self.transposed_if_time_first(x)?.size3()?;
+        if self.layers.len() > 1 {
+            let features = self.directions() * self.hidden_dim();
+            dropout.between.noise_shape().resolve(&[rows, steps, features])?;
+        }
+        dropout.state.noise_shape().resolve(&[rows, self.hidden_dim()])?;
+        Ok(())
     }
 
     /// As PyTorch prints it, up to the dropouts: `8, 16, num_layers=2, batch_first=true`.

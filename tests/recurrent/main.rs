@@ -1,0 +1,14 @@
+//! `Lstm` and `Gru`: without dropout they are tch's, and each dropout is what its paper says.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod between;
+mod errors;
+mod layers;
+mod monte_carlo;
+mod state;
+mod streams;
+mod tchs;
+mod weights;
+mod zoneout;

@@ -1,0 +1,98 @@
+//! Under Monte Carlo dropout all of them draw in evaluation, in folded passes, too.
+
+use tch::nn::{self, RNNConfig};
+use tch::{Kind, Tensor};
+use tch_dropout::MonteCarlo;
+
+use crate::common::{assert_close, assert_same_bits, device, elements, float};
+use crate::layers::{
+    CELLS, Cell, Dropouts, IN, all, between, cell_zoneout, fill, of_state, ours, state, weights,
+    zoneout,
+};
+
+fn rnn() -> RNNConfig {
+    RNNConfig { num_layers: 2, bidirectional: true, ..Default::default() }
+}
+
+/// A model that begins with zeros and returns the last outputs of each row.
+fn model(
+    cell: Cell,
+    vs: &nn::VarStore,
+    dropouts: &Dropouts,
+) -> impl Fn(&Tensor, bool) -> Tensor + use<> {
+    let layer = ours(cell, &vs.root(), rnn(), dropouts);
+    fill(vs);
+    move |x, train| {
+        let zeros: Vec<_> =
+            state(cell, rnn(), x.size()[0], x.kind()).iter().map(|t| t * 0).collect();
+        layer(x, &zeros, train).0.select(1, -1)
+    }
+}
+
+#[test]
+fn each_dropout_draws_in_evaluation() {
+    for cell in CELLS {
+        let mut kinds =
+            vec![between(elements(0.5)), weights(0.5), of_state(0.5), zoneout(0.5), all(0.5)];
+        if cell == Cell::Lstm {
+            kinds.push(cell_zoneout(0.5));
+        }
+        for dropouts in kinds {
+            let vs = nn::VarStore::new(device());
+            let model = model(cell, &vs, &dropouts);
+            let x = Tensor::randn([4, 7, IN], float());
+            let evaluated = model(&x, false);
+            for fold in [1, 5] {
+                let run = MonteCarlo::new(20).unwrap().fold(fold).unwrap();
+                let found = run.regress(&model, &x).unwrap();
+                assert!(found.variance.mean(Kind::Float).double_value(&[]) > 1e-4);
+            }
+            assert_same_bits(&model(&x, false), &evaluated);
+        }
+    }
+}
+
+/// Folded passes each have recurrent weights of their own, by another matrix product.
+#[test]
+fn folded_weights_multiply_their_own_passes_rows() {
+    for cell in CELLS {
+        let vs = nn::VarStore::new(device());
+        let nothing = model(cell, &vs, &weights(1e-300));
+        let x = Tensor::randn([4, 7, IN], float());
+        let run = MonteCarlo::new(20).unwrap().fold(5).unwrap();
+        let found = run.regress(&nothing, &x).unwrap();
+        assert_close(&found.mean, &nothing(&x, false), 1e-6);
+
+        // Equal rows have the same weights in each pass, and so the same mean and variance, but the passes
+        // differ.
+        let vs = nn::VarStore::new(device());
+        let half = model(cell, &vs, &weights(0.5));
+        let rows = Tensor::randn([1, 7, IN], float()).repeat([4, 1, 1]);
+        let found = run.regress(&half, &rows).unwrap();
+        assert_close(&found.mean, &found.mean.narrow(0, 0, 1).expand([4, 12], false), 1e-6);
+        assert_close(&found.variance, &found.variance.narrow(0, 0, 1).expand([4, 12], false), 1e-6);
+        assert!(found.variance.mean(Kind::Float).double_value(&[]) > 1e-4);
+    }
+}
+
+/// The same mean, in folded passes and in training, within the error of 2000 passes.
+#[test]
+fn folded_passes_have_the_distribution_of_training() {
+    const PASSES: i64 = 2000;
+    for cell in CELLS {
+        for dropouts in [weights(0.5), of_state(0.5), zoneout(0.5)] {
+            let vs = nn::VarStore::new(device());
+            let model = model(cell, &vs, &dropouts);
+            let x = Tensor::randn([2, 5, IN], float());
+            let passes: Vec<_> = (0..PASSES).map(|_| tch::no_grad(|| model(&x, true))).collect();
+            let passes = Tensor::stack(&passes, 0);
+            let run = MonteCarlo::new(PASSES).unwrap().fold(50).unwrap();
+            let found = tch::no_grad(|| run.regress(&model, &x)).unwrap();
+            let deviation = passes.std_dim(&[0i64][..], true, false);
+            let apart: Tensor =
+                (passes.mean_dim(&[0i64][..], false, Kind::Float) - &found.mean).abs();
+            let errors = apart / (deviation * (2.0 / PASSES as f64).sqrt());
+            assert!(errors.max().double_value(&[]) < 6.0, "{errors}");
+        }
+    }
+}
