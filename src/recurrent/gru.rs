@@ -109,7 +109,8 @@ impl Cell<1> for Gru {
 
     fn layer(x: &Tensor, [h]: &[Tensor; 1], weights: &Flat) -> Result<(Tensor, [Tensor; 1])> {
         let Flat { weights, has_biases, bidirectional } = weights;
-        // `train` only makes a gradient possible, since there is no dropout: in evaluation, too.
+        // With a dropout of 0, `train` only keeps what a gradient needs. Without it cuDNN computes none, and
+        // gradients are wanted in evaluation, too.
         let (y, h) = x.f_gru(h, weights, *has_biases, 1, 0.0, true, *bidirectional, true)?;
         Ok((y, [h]))
     }

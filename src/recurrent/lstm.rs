@@ -136,7 +136,8 @@ impl Cell<2> for Lstm {
 
     fn layer(x: &Tensor, state: &[Tensor; 2], weights: &Flat) -> Result<(Tensor, [Tensor; 2])> {
         let Flat { weights, has_biases, bidirectional } = weights;
-        // `train` only makes a gradient possible, since there is no dropout: in evaluation, too.
+        // With a dropout of 0, `train` only keeps what a gradient needs. Without it cuDNN computes none, and
+        // gradients are wanted in evaluation, too.
         let (y, h, c) =
             x.f_lstm(state, weights, *has_biases, 1, 0.0, true, *bidirectional, true)?;
         Ok((y, [h, c]))

@@ -222,15 +222,15 @@ fn walk<const S: usize>(
         true => Some(dropout.state.draw_mask(&state[0], train)?),
         false => None,
     };
-    let mut inputs = weights.from_input(x)?.f_unbind(0)?;
+    let mut inputs = weights.input_gates(x)?.f_unbind(0)?;
     if backward {
         inputs.reverse();
     }
     let mut outputs = Vec::with_capacity(inputs.len());
     for from_input in &inputs {
         let from_state = match &mask {
-            Some(mask) => weights.from_state(&apply_mask(&state[0], mask)?)?,
-            None => weights.from_state(&state[0])?,
+            Some(mask) => weights.state_gates(&apply_mask(&state[0], mask)?)?,
+            None => weights.state_gates(&state[0])?,
         };
         state = cell.step(from_input, &from_state, &state, train)?;
         outputs.push(state[0].shallow_clone());

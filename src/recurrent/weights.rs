@@ -57,12 +57,12 @@ impl Weights {
     }
 
     /// The input's part of the gates.
-    pub(super) fn from_input(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn input_gates(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.f_linear(&self.ih, self.biases.as_ref().map(|(ih, _)| ih))?)
     }
 
     /// The state's part of the gates.
-    pub(super) fn from_state(&self, h: &Tensor) -> Result<Tensor> {
+    pub(super) fn state_gates(&self, h: &Tensor) -> Result<Tensor> {
         let bias = self.biases.as_ref().map(|(_, hh)| hh);
         if !self.is_folded() {
             return Ok(h.f_linear(&self.hh, bias)?);

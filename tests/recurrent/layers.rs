@@ -47,6 +47,8 @@ pub type Run = (Tensor, Vec<Tensor>);
 
 type Layer = Box<dyn Fn(&Tensor, &[Tensor], bool) -> Result<Run, Error>>;
 
+type Theirs = Box<dyn Fn(&Tensor, &[Tensor]) -> Run>;
+
 /// Ours. Its dropouts are clones, and so have streams of their own.
 pub fn f_ours(
     cell: Cell,
@@ -86,7 +88,7 @@ pub fn ours(
     move |x, state, train| layer(x, state, train).unwrap()
 }
 
-pub fn theirs(cell: Cell, vs: &nn::Path, rnn: RNNConfig) -> Box<dyn Fn(&Tensor, &[Tensor]) -> Run> {
+pub fn theirs(cell: Cell, vs: &nn::Path, rnn: RNNConfig) -> Theirs {
     match cell {
         Cell::Lstm => {
             let layer = nn::lstm(vs, IN, HIDDEN, rnn);

@@ -24,7 +24,7 @@ fn model(
     fill(vs);
     move |x, train| {
         let zeros: Vec<_> =
-            state(cell, rnn(), x.size()[0], x.kind()).iter().map(|t| t * 0).collect();
+            state(cell, rnn(), x.size()[0], x.kind()).iter().map(Tensor::zeros_like).collect();
         layer(x, &zeros, train).0.select(1, -1)
     }
 }
