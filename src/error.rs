@@ -63,6 +63,62 @@ pub enum Error {
         input: Vec<i64>,
     },
 
+    /// Queries, keys and values whose shapes do not fit together.
+    #[error("attention needs {expected}, got query {query:?}, key {key:?} and value {value:?}")]
+    AttentionShapes {
+        /// What does not hold.
+        expected: &'static str,
+        /// The query's shape.
+        query: Vec<i64>,
+        /// The key's shape.
+        key: Vec<i64>,
+        /// The value's shape.
+        value: Vec<i64>,
+    },
+
+    /// An attention mask of another shape than the weights.
+    #[error(
+        "a mask of shape {mask:?} does not broadcast over attention weights of shape {weights:?}"
+    )]
+    AttentionMask {
+        /// The mask's shape.
+        mask: Vec<i64>,
+        /// The weights' shape.
+        weights: Vec<i64>,
+    },
+
+    /// An attention mask of a kind that cannot be added to the scores.
+    #[error("an attention mask must be of kind Bool, Float or the query's {query:?}, got {mask:?}")]
+    AttentionMaskKind {
+        /// The mask's kind.
+        mask: Kind,
+        /// The query's kind.
+        query: Kind,
+    },
+
+    /// Features that cannot be split into heads.
+    #[error(
+        "embed_dim must be a positive multiple of num_heads, and num_heads of kv_heads, \
+         got embed_dim {embed_dim}, num_heads {num_heads} and kv_heads {kv_heads}"
+    )]
+    Heads {
+        /// The number of features.
+        embed_dim: i64,
+        /// The number of queries' heads.
+        num_heads: i64,
+        /// The number of keys' and values' heads.
+        kv_heads: i64,
+    },
+
+    /// An input of multi-head attention that is not a batch of sequences of its features.
+    #[error("multi-head attention needs inputs of shape [N, T, {embed_dim}], got {shape:?}")]
+    Sequences {
+        /// The number of features.
+        embed_dim: i64,
+        /// The input's shape.
+        shape: Vec<i64>,
+    },
+
     /// A kind of tensor that cannot be multiplied by a mask.
     #[error("dropout is not defined for tensors of kind {0:?}")]
     Kind(Kind),

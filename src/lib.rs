@@ -96,6 +96,10 @@ mod recurrent;
 // Layers and functions, side by side.
 mod alpha_dropout;
 mod drop_block;
+// A layer that is built of another one.
+mod multi_head;
+// Layers and functions, side by side.
+mod attention;
 mod drop_connect;
 mod dropout;
 mod functional;
@@ -124,6 +128,7 @@ mod rng;
 // What a draw makes of an element.
 mod effect;
 // Small helpers that import almost nothing.
+mod fused_attention;
 mod kind;
 #[cfg(libtorch_cuda)]
 mod link_cuda;
@@ -135,6 +140,7 @@ mod error;
 
 pub use alpha_dropout::AlphaDropout;
 pub use drop_block::DropBlock;
+pub use attention::Attention;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
 pub use error::{Error, MonteCarloError};
@@ -142,6 +148,7 @@ pub use functional::{dropout, f_dropout, f_feature_dropout, feature_dropout};
 pub use gaussian_dropout::GaussianDropout;
 pub use mask::{apply_mask, column_mask, element_mask};
 pub use monte_carlo::{MonteCarlo, Prediction, Regression, monte_carlo};
+pub use multi_head::{MultiHeadAttention, MultiHeadAttentionConfig, multi_head_attention};
 pub use noise_shape::NoiseShape;
 pub use patch_dropout::{PatchDropout, gather_tokens};
 pub use recurrent::{

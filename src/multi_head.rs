@@ -1,0 +1,312 @@
+//! Multi-head attention: the projections around attention with dropout.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use tch::{Tensor, nn};
+
+use crate::attention::Options;
+use crate::error::{Error, Result, or_panic};
+use crate::noise::{Noise, noise_methods};
+use crate::noise_shape::NoiseShape;
+
+/// The options of [`multi_head_attention`].
+///
+/// ```
+/// use tch_dropout::MultiHeadAttentionConfig;
+/// let config = MultiHeadAttentionConfig { causal: true, ..Default::default() };
+/// assert_eq!(config.p, 0.1);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MultiHeadAttentionConfig {
+    /// The probability that an attention weight is dropped; 0.1 by default, as in the paper.
+    pub p: f64,
+    /// Whether a position sees only those up to itself; false by default.
+    pub causal: bool,
+    /// Whether the projections have biases; true by default.
+    pub bias: bool,
+    /// How many heads the keys and values have: a number that divides that of the queries, and the same by
+    /// default. With one, this is multi-query attention (Shazeer 2019), with more, grouped-query attention
+    /// (Ainslie et al. 2023).
+    pub kv_heads: Option<i64>,
+}
+
+impl Default for MultiHeadAttentionConfig {
+    fn default() -> Self {
+        MultiHeadAttentionConfig { p: 0.1, causal: false, bias: true, kv_heads: None }
+    }
+}
+
+/// Multi-head attention (Vaswani et al. 2017): each head attends with projections of its own, by
+/// [`Attention`](crate::Attention), and a last projection mixes what they found.
+///
+/// It is `torch.nn.MultiheadAttention(embed_dim, num_heads, dropout=p, batch_first=True)`, with the same
+/// variables, so a state dict of that loads. Three things differ: the batch comes first; a boolean mask is
+/// true where a key *takes part*, as in `scaled_dot_product_attention`; and the weights are not returned.
+/// Like [`nn::Linear`], the layer holds tensors, and so is `Send` but not `Sync`. [`multi_head_attention`]
+/// makes one.
+///
+/// ```
+/// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
+/// use tch_dropout::{multi_head_attention, MultiHeadAttention, MultiHeadAttentionConfig};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let config = MultiHeadAttentionConfig { causal: true, ..Default::default() };
+/// let layer: MultiHeadAttention = multi_head_attention(vs.root() / "self_attn", 32, 4, config)?;
+/// let x = Tensor::randn([2, 10, 32], (Kind::Float, Device::Cpu));
+/// assert_eq!(layer.forward_t(&x, true).size(), [2, 10, 32]);
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+pub struct MultiHeadAttention {
+    /// The rows that project to the queries, then those for the keys, then those for the values: `[embed_dim
+    /// + 2 * kv_heads * head_dim, embed_dim]`, which is `[3 * embed_dim, embed_dim]` unless heads are shared.
+    pub in_proj_weight: Tensor,
+    /// The bias of all three, in the same order.
+    pub in_proj_bias: Option<Tensor>,
+    /// The projection of what the heads found, one after the other.
+    pub out_proj: nn::Linear,
+    embed_dim: i64,
+    num_heads: i64,
+    kv_heads: i64,
+    options: Options,
+    noise: Noise,
+}
+
+/// Makes a [`MultiHeadAttention`] layer for `embed_dim` features, of which each head gets
+/// `embed_dim / num_heads`.
+///
+/// Its variables have the names, shapes and initial distributions of PyTorch's: `in_proj_weight`,
+/// `in_proj_bias`, `out_proj.weight` and `out_proj.bias`. PyTorch's has no grouped heads: with these,
+/// `in_proj_weight` and `in_proj_bias` have fewer rows for the keys and values.
+///
+/// ```
+/// use tch::{nn, Device};
+/// use tch_dropout::multi_head_attention;
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let layer = multi_head_attention(vs.root() / "self_attn", 32, 4, Default::default())?;
+/// assert_eq!(vs.variables()["self_attn.in_proj_weight"].size(), [96, 32]);
+///
+/// let error = multi_head_attention(vs.root(), 32, 5, Default::default()).unwrap_err().to_string();
+/// assert_eq!(
+///     error,
+///     "embed_dim must be a positive multiple of num_heads, and num_heads of kv_heads, \
+///      got embed_dim 32, num_heads 5 and kv_heads 5"
+/// );
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Probability`](crate::Error::Probability) for a `p` outside `[0, 1]`;
+/// [`Error::Heads`](crate::Error::Heads). Then nothing is added to the `VarStore`.
+pub fn multi_head_attention<'a, T: Borrow<nn::Path<'a>>>(
+    vs: T,
+    embed_dim: i64,
+    num_heads: i64,
+    config: MultiHeadAttentionConfig,
+) -> Result<MultiHeadAttention> {
+    let MultiHeadAttentionConfig { p, causal, bias, kv_heads } = config;
+    let kv_heads = kv_heads.unwrap_or(num_heads);
+    let is_multiple = |n: i64, of: i64| of > 0 && n > 0 && n % of == 0;
+    if !is_multiple(embed_dim, num_heads) || !is_multiple(num_heads, kv_heads) {
+        return Err(Error::Heads { embed_dim, num_heads, kv_heads });
+    }
+    let noise = Noise::new(p, NoiseShape::Elements, true)?;
+
+    let vs = vs.borrow();
+    let rows = embed_dim + 2 * kv_heads * (embed_dim / num_heads);
+    // Glorot and Bengio 2010, over all three projections at once.
+    let in_proj_weight =
+        vs.var("in_proj_weight", &[rows, embed_dim], uniform(6.0, rows + embed_dim));
+    let in_proj_bias = bias.then(|| vs.zeros("in_proj_bias", &[rows]));
+    let ws_init = uniform(1.0, embed_dim);
+    let linear = nn::LinearConfig { ws_init, bs_init: Some(nn::Init::Const(0.0)), bias };
+    let out_proj = nn::linear(vs / "out_proj", embed_dim, embed_dim, linear);
+    let options = Options { causal, scale: None };
+    Ok(MultiHeadAttention {
+        in_proj_weight,
+        in_proj_bias,
+        out_proj,
+        embed_dim,
+        num_heads,
+        kv_heads,
+        options,
+        noise,
+    })
+}
+
+/// Uniform within `±sqrt(square / fan)`.
+fn uniform(square: f64, fan: i64) -> nn::Init {
+    let bound = (square / fan as f64).sqrt();
+    nn::Init::Uniform { lo: -bound, up: bound }
+}
+
+impl MultiHeadAttention {
+    noise_methods!();
+
+    /// Self-attention. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    ///
+    /// # Shapes
+    ///
+    /// `x` is `[N, T, embed_dim]`, and so is the output. For a mask, call [`f_forward`](Self::f_forward) with
+    /// `x` three times.
+    ///
+    /// ```
+    /// use tch::{nn, Device, Kind, Tensor};
+    /// use tch_dropout::multi_head_attention;
+    ///
+    /// let vs = nn::VarStore::new(Device::Cpu);
+    /// let layer = multi_head_attention(vs.root(), 32, 4, Default::default())?;
+    /// let x = Tensor::randn([10, 32], (Kind::Float, Device::Cpu));
+    /// let error = layer.f_forward_t(&x, true).unwrap_err().to_string();
+    /// assert_eq!(error, "multi-head attention needs inputs of shape [N, T, 32], got [10, 32]");
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`f_forward`](Self::f_forward).
+    pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        self.check(x)?;
+        let projected = x.f_linear(&self.in_proj_weight, self.in_proj_bias.as_ref())?;
+        let projected = projected.f_split_with_sizes(self.rows(), -1)?;
+        self.attend(&projected, None, train)
+    }
+
+    /// Attention of `query` to other sequences, such as a decoder's to the encoder's output, or with a mask.
+    ///
+    /// ```
+    /// use tch::{nn, Device, Kind, Tensor};
+    /// use tch_dropout::multi_head_attention;
+    ///
+    /// let vs = nn::VarStore::new(Device::Cpu);
+    /// let layer = multi_head_attention(vs.root(), 32, 4, Default::default())?;
+    /// let sequences = |n: i64| Tensor::randn([2, n, 32], (Kind::Float, Device::Cpu));
+    /// let (decoder, encoder) = (sequences(5), sequences(7));
+    /// // PyTorch's key_padding_mask is [N, S], and true for padding.
+    /// let is_padding = Tensor::zeros([2, 7], (Kind::Bool, Device::Cpu));
+    /// let mask = is_padding.logical_not().reshape([2, 1, 1, 7]);
+    /// let y = layer.forward(&decoder, &encoder, &encoder, Some(&mask), true);
+    /// assert_eq!(y.size(), [2, 5, 32]);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Where [`f_forward`](Self::f_forward) returns an error.
+    #[track_caller]
+    pub fn forward(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        mask: Option<&Tensor>,
+        train: bool,
+    ) -> Tensor {
+        or_panic(self.f_forward(query, key, value, mask, train))
+    }
+
+    /// [`forward`](Self::forward) that returns its errors.
+    ///
+    /// # Shapes
+    ///
+    /// `query` is `[N, T, embed_dim]`, `key` and `value` are `[N, S, embed_dim]`; the output is
+    /// `[N, T, embed_dim]`. `mask` broadcasts over the weights `[N, num_heads, T, S]`, and is as for
+    /// [`Attention`](crate::Attention::f_forward).
+    ///
+    /// ```
+    /// use tch::{nn, Device, Kind, Tensor};
+    /// use tch_dropout::multi_head_attention;
+    ///
+    /// let vs = nn::VarStore::new(Device::Cpu);
+    /// let layer = multi_head_attention(vs.root(), 32, 4, Default::default())?;
+    /// let x = Tensor::randn([2, 5, 32], (Kind::Float, Device::Cpu));
+    /// let mask = Tensor::zeros([2, 5], (Kind::Float, Device::Cpu));
+    /// let error = layer.f_forward(&x, &x, &x, Some(&mask), true).unwrap_err().to_string();
+    /// assert_eq!(
+    ///     error,
+    ///     "a mask of shape [2, 5] does not broadcast over attention weights of shape [2, 4, 5, 5]"
+    /// );
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sequences`](crate::Error::Sequences), and those of
+    /// [`Attention::f_forward`](crate::Attention::f_forward). The layer takes no step then.
+    pub fn f_forward(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        mask: Option<&Tensor>,
+        train: bool,
+    ) -> Result<Tensor> {
+        let inputs = [query, key, value];
+        inputs.iter().try_for_each(|x| self.check(x))?;
+        let weights = self.in_proj_weight.f_split_with_sizes(self.rows(), 0)?;
+        let biases = match &self.in_proj_bias {
+            Some(bias) => bias.f_split_with_sizes(self.rows(), 0)?.into_iter().map(Some).collect(),
+            None => vec![None, None, None],
+        };
+        let projections = inputs.iter().zip(weights).zip(biases);
+        let projected = projections.map(|((x, weight), bias)| x.f_linear(&weight, bias));
+        self.attend(&projected.collect::<std::result::Result<Vec<_>, _>>()?, mask, train)
+    }
+
+    /// Attention of each head, from projected queries, keys and values.
+    fn attend(&self, projected: &[Tensor], mask: Option<&Tensor>, train: bool) -> Result<Tensor> {
+        let head_dim = self.embed_dim / self.num_heads;
+        // [N, T, heads * head_dim] to [N, heads, T, head_dim]
+        let split = |x: &Tensor| x.f_unflatten(-1, [-1, head_dim])?.f_transpose(1, 2);
+        let (query, key, value) =
+            (split(&projected[0])?, split(&projected[1])?, split(&projected[2])?);
+        let found = self.options.attend(&self.noise, [&query, &key, &value], mask, train)?;
+        let found = found.f_transpose(1, 2)?.f_flatten(2, 3)?;
+        Ok(found.f_linear(&self.out_proj.ws, self.out_proj.bs.as_ref())?)
+    }
+
+    fn check(&self, x: &Tensor) -> Result<()> {
+        let (embed_dim, shape) = (self.embed_dim, x.size());
+        match shape[..] {
+            [_, _, features] if features == embed_dim => Ok(()),
+            _ => Err(Error::Sequences { embed_dim, shape }),
+        }
+    }
+
+    /// How many rows of `in_proj_weight` belong to the queries, the keys and the values.
+    fn rows(&self) -> [i64; 3] {
+        let shared = self.embed_dim / self.num_heads * self.kv_heads;
+        [self.embed_dim, shared, shared]
+    }
+}
+
+/// Self-attention.
+impl nn::ModuleT for MultiHeadAttention {
+    #[track_caller]
+    fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        or_panic(self.f_forward_t(x, train))
+    }
+}
+
+/// As PyTorch prints a layer:
+/// `MultiHeadAttention(embed_dim=32, num_heads=4, kv_heads=4, p=0.1, causal=false)`.
+impl fmt::Display for MultiHeadAttention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let MultiHeadAttention { embed_dim, num_heads, kv_heads, options, .. } = self;
+        let (p, causal) = (self.p(), options.causal);
+        write!(
+            f,
+            "MultiHeadAttention(embed_dim={embed_dim}, num_heads={num_heads}, kv_heads={kv_heads}, \
+             p={p:?}, causal={causal})"
+        )
+    }
+}
+
+/// The same as `Display`.
+impl fmt::Debug for MultiHeadAttention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
