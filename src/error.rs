@@ -156,6 +156,8 @@ pub enum Error {
         input: Vec<i64>,
         /// The shape that it returned.
         output: Vec<i64>,
+    },
+
     /// An option of a recurrent layer, or the shape of a tensor, that does not fit.
     #[error("{name} must be {expected}, got {got}")]
     Recurrent {

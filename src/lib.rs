@@ -139,8 +139,8 @@ mod trace;
 mod error;
 
 pub use alpha_dropout::AlphaDropout;
-pub use drop_block::DropBlock;
 pub use attention::Attention;
+pub use drop_block::DropBlock;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
 pub use error::{Error, MonteCarloError};

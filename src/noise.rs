@@ -105,8 +105,17 @@ impl Noise {
         let p = Probability::new(p)?;
         let passes = scope::record_draw(&like.size())?;
         let draw = self.draw_of(p, like.size(), Kind::Uint8, 1);
-        let draw = Draw { shape: &NoiseShape::Elements, rescale: false, ..draw };
+        let draw = Draw { shape: &NoiseShape::Elements, effect: Effect::Drop, ..draw };
         Ok((draw.mask(like)?, passes))
+    }
+
+    /// For a layer that ranks: an independent random number for each element of `like`, all of the same
+    /// distribution.
+    pub(crate) fn draw_keys(&self, like: &Tensor) -> Result<Tensor> {
+        scope::record_draw(&like.size())?;
+        let any = Probability::new(0.5)?; // Of no effect on these numbers, but 0 would draw none.
+        let draw = self.draw_of(any, like.size(), Kind::Float, 1);
+        Draw { shape: &NoiseShape::Elements, effect: Effect::Normal(|_| 1.0), ..draw }.mask(like)
     }
 
     fn draw_of(&self, p: Probability, size: Vec<i64>, kind: Kind, repeats: i64) -> Draw<'_> {

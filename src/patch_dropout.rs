@@ -168,20 +168,13 @@ impl PatchDropout {
         Ok(Some(indices.f_sort(1, false)?.0))
     }
 
-    /// A random number for each token, of which no two are equal but by a rare chance.
-    ///
-    /// For now put together from the bits of a Bernoulli draw, as there are no other random numbers.
+    /// A random number for each token. (Two of a sample may be equal, by a rare chance; then either may stay.)
     fn random_keys(&self, x: &Tensor) -> Result<Tensor> {
-        const BITS: i64 = 48;
-        let options = (Kind::Double, x.device());
         let mut tokens = x.shallow_clone();
         while tokens.dim() > 2 {
             tokens = tokens.f_select(2, 0)?;
         }
-        let tokens = tokens.f_unsqueeze(2)?.f_expand([-1, -1, BITS], false)?;
-        let (bits, _) = self.noise.draw_kept(&tokens, 0.5)?;
-        let weights = Tensor::f_arange(BITS, options)?.f_exp2()?;
-        Ok(bits.f_to_kind(Kind::Double)?.f_matmul(&weights)?)
+        self.noise.draw_keys(&tokens)
     }
 }
 
