@@ -36,7 +36,11 @@ fn sorted(vs: &nn::VarStore) -> Vec<(String, Tensor)> {
 #[test]
 fn variables_are_named_and_initialised_as_tchs() {
     let _alone = alone();
+    let own = |low| nn::Init::Uniform { lo: low, up: low + 1.0 };
     for (cell, rnn) in configurations() {
+        let (w_ih_init, w_hh_init) = (own(0.0), own(1.0));
+        let (b_ih_init, b_hh_init) = (Some(own(2.0)), Some(own(3.0)));
+        let rnn = RNNConfig { w_ih_init, w_hh_init, b_ih_init, b_hh_init, ..rnn };
         let stores = [true, false].map(|is_ours| {
             tch::manual_seed(5);
             let vs = nn::VarStore::new(device());
