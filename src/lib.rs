@@ -49,10 +49,14 @@
 //!   [`draw_mask`](DropoutLayer::draw_mask) once, then [`apply_mask`] each time.
 //! - How sure a trained model is: [`monte_carlo`] runs it many times with dropout on.
 //! - Weights dropped instead of activations: [`drop_connect`].
+//! - For SELU networks, [`AlphaDropout`]; noise that multiplies, [`GaussianDropout`]; feature maps,
+//!   [`DropBlock`]; residual blocks that are skipped, [`StochasticDepth`]; tokens, [`PatchDropout`].
+//! - Transformers: [`Attention`] and [`multi_head_attention`]. Recurrent networks: [`lstm`] and [`gru`].
+//! - A `p` that changes in the course of training: [`schedule`].
 //! - The article's layers, [`Dropout`] and [`TrueDropout`] over [`columns`](DropoutLayer::columns).
 //!   **`TrueDropout::new(p)` is the article's layer, and not `torch.nn.Dropout`:** it drops a column for the
 //!   whole batch.
-//! - Coming from PyTorch, Keras, Flax, candle or burn: [`migration`].
+//! - Coming from PyTorch, torchvision, timm, Keras, Flax, fastai, candle or burn: [`migration`].
 //!
 //! "The article" is "Dropout is drop-dead easy to implement", from which this crate started.
 //!

@@ -13,6 +13,8 @@
 //! | `x.f_dropout(p, train)` | [`f_dropout(&x, p, train)`](crate::f_dropout) |
 //! | `x.feature_dropout(p, train)` | [`feature_dropout(&x, p, train)`](crate::feature_dropout) |
 //! | `x.f_feature_dropout(p, train)` | [`f_feature_dropout(&x, p, train)`](crate::f_feature_dropout) |
+//! | `Tensor::scaled_dot_product_attention(.., p, ..)`, which drops in evaluation too | [`Attention::new(p)?`](crate::Attention), which does not |
+//! | `nn::lstm`, `nn::gru` with `RNNConfig { dropout, .. }` | [`lstm`](crate::lstm), [`gru`](crate::gru), and [`seq_t(&x, train)`](crate::RnnT::seq_t) |
 //! | `x.alpha_dropout(p, train)`, `x.feature_alpha_dropout(p, train)` | [`AlphaDropout::elements(p)?`](crate::AlphaDropout::elements), [`channels(p)?`](crate::AlphaDropout::channels) |
 //! | `.add_fn_t(\|x, train\| x.dropout(p, train))` | [`.add(TrueDropout::elements(p)?)`](crate::DropoutLayer::elements) |
 //!
@@ -63,8 +65,11 @@
 //! | --- | --- |
 //! | `nn.Dropout(p)`, `F.dropout(x, p, training)` | `TrueDropout::elements(p)`, `dropout(&x, p, train)` |
 //! | `nn.Dropout1d(p)`, `2d`, `3d` | `TrueDropout::channels(p)`; the batch dimension is required |
-//! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` | `TrueDropout::samples(p)` |
-//! | `torchvision.ops.StochasticDepth(p, "batch")` | `TrueDropout::batch(p)` |
+//! | `F.scaled_dot_product_attention(q, k, v, mask, p if training else 0, causal)` | [`Attention::new(p)?.with_causal(causal)`](crate::Attention)`.forward(&q, &k, &v, mask, train)` |
+//! | the same with `enable_gqa=True` | nothing to say: keys and values may have fewer heads |
+//! | `nn.MultiheadAttention(c, h, dropout=p, batch_first=True)` | [`multi_head_attention(vs, c, h, config)`](crate::multi_head_attention) with that `p`; a boolean mask is true where a key takes part |
+//! | `key_padding_mask` `[N, S]`, true for padding | `mask.logical_not().reshape([n, 1, 1, s])` |
+//! | `nn.LSTM(dropout=p)`, `nn.GRU(dropout=p)` | [`lstm`](crate::lstm), [`gru`](crate::gru) with [`between`](crate::RecurrentDropout::between)`: TrueDropout::elements(p)?` |
 //! | `nn.AlphaDropout(p)` | [`AlphaDropout::elements(p)`](crate::AlphaDropout::elements) |
 //! | `nn.FeatureAlphaDropout(p)` | [`AlphaDropout::channels(p)`](crate::AlphaDropout::channels) |
 //! | `inplace=True` | not here; in training the output is a new tensor |
@@ -87,6 +92,64 @@
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
+//! # torchvision, timm, open_clip
+//!
+//! | theirs | here |
+//! | --- | --- |
+//! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` on `f(x)` | `TrueDropout::samples(p)` |
+//! | `x + StochasticDepth(p, "row")(f(x))`, without computing what is dropped | [`StochasticDepth::new(p)?`](crate::StochasticDepth)`.forward(&x, f, train)` |
+//! | `StochasticDepth(p, "batch")`; LayerDrop | `TrueDropout::batch(p)`, or [`StochasticDepth::batch(p)`](crate::StochasticDepth::batch) |
+//! | `torch.linspace(0, p, depth)` | [`stochastic_depth_rates(p, depth)`](crate::stochastic_depth_rates) |
+//! | `DropBlock2d(p, b)`, `DropBlock3d(p, b)` | [`DropBlock::new(p, b)`](crate::DropBlock) |
+//! | `PatchDropout(p)`, where the class token stays | [`PatchDropout::new(p)?.with_prefix_tokens(1)?`](crate::PatchDropout) |
+//! | a schedule of `p` | [`schedule`](crate::schedule) and `set_p` |
+//!
+//! ```
+//! use tch::{Device, Kind, Tensor, nn::ModuleT};
+//! use tch_dropout::{DropBlock, PatchDropout, StochasticDepth, stochastic_depth_rates};
+//!
+//! let images = Tensor::randn([8, 3, 14, 14], (Kind::Float, Device::Cpu));
+//! let images = DropBlock::new(0.1, 7)?.forward_t(&images, true);
+//! let tokens = images.flatten(2, 3).transpose(1, 2); // [8, 196, 3]
+//! let mut tokens = PatchDropout::new(0.5)?.forward_t(&tokens, true);
+//! for p in stochastic_depth_rates(0.2, 4) {
+//!     tokens = StochasticDepth::new(p)?.forward(&tokens, |kept| kept.gelu("none"), true);
+//! }
+//! # assert_eq!(tokens.size(), [8, 98, 3]);
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```
+//!
+//! # fastai
+//!
+//! The parts of AWD-LSTM (Merity et al. 2017):
+//!
+//! | `fastai.text` | here |
+//! | --- | --- |
+//! | `RNNDropout(p)` on `[N, T, C]` | `TrueDropout::shared(p, &[1])` |
+//! | the same between layers (`hidden_p`) | [`lstm`](crate::lstm) with [`between`](crate::RecurrentDropout::between)`: TrueDropout::shared(p, &[1])?` |
+//! | `WeightDropout` (`weight_p`) | [`lstm`](crate::lstm) with [`weights`](crate::RecurrentDropout::weights)`: WeightDrop::new(p)?` |
+//! | `EmbeddingDropout(embedding, p)` (`embed_p`) | the lines below |
+//!
+//! Embedding dropout drops whole words, wherever they occur in the batch: a draw for each row of the weight,
+//! which is looked up as the embedding is. (In Monte Carlo dropout, it needs `fold` 1.)
+//!
+//! ```
+//! use tch::{nn, nn::Module, Device, Kind, Tensor};
+//! use tch_dropout::{apply_mask, TrueDropout};
+//!
+//! # let train = true;
+//! let vs = nn::VarStore::new(Device::Cpu);
+//! let embedding = nn::embedding(vs.root(), 1_000, 16, Default::default());
+//! let words = Tensor::randint(1_000, [8, 20], (Kind::Int64, Device::Cpu));
+//!
+//! // fastai: EmbeddingDropout(embedding, 0.1)(words)
+//! let mask = TrueDropout::shared(0.1, &[1])?.draw_mask(&embedding.ws, train)?; // [V, 1]
+//! let mask = Tensor::embedding(&mask, &words, -1, false, false); // [N, T, 1]
+//! let embedded = apply_mask(&embedding.forward(&words), &mask)?; // [N, T, C]
+//! # assert_eq!(embedded.size(), [8, 20, 16]);
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```
+//!
 //! # Keras
 //!
 //! A 1 in Keras's `noise_shape` marks a dimension along which a draw is shared: name these dimensions. `rate`
@@ -102,6 +165,7 @@
 //! | `SpatialDropout2D(rate)` on `(batch, rows, cols, channels)` | `TrueDropout::shared(rate, &[1, 2])` |
 //! | the same with `data_format="channels_first"` | `TrueDropout::channels(rate)` |
 //! | `GaussianDropout(rate)` | [`GaussianDropout::elements(rate)`](crate::GaussianDropout::elements); a rate of 1 is an error |
+//! | `LSTM(units, recurrent_dropout=rate)` | [`lstm`](crate::lstm) with [`state`](crate::RecurrentDropout::state)`: TrueDropout::elements(rate)?` |
 //! | `AlphaDropout(rate)`, with any `noise_shape` | [`AlphaDropout::elements(rate)`](crate::AlphaDropout::elements), [`.with_noise_shape(..)`](crate::AlphaDropout::with_noise_shape) |
 //! | `seed=7` | [`.with_seed(7)`](crate::DropoutLayer::with_seed), with other random numbers |
 //!

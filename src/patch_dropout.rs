@@ -202,22 +202,18 @@ impl PatchDropout {
 /// indices that are out of range or of another kind.
 pub fn gather_tokens(x: &Tensor, indices: &Tensor) -> Result<Tensor> {
     let (samples, _) = indices.size2()?;
-    let mut size = x.size();
+    let size = x.size();
     if size.len() < 2 || ![1, samples].contains(&size[0]) {
         let expected = format!("[{samples}, T, ...] or [1, T, ...]");
         return Err(Error::InputShape { layer: "gather_tokens", expected, shape: size });
     }
-    let mut each = indices.shallow_clone();
-    for dim in 2..x.dim() {
-        each = each.f_unsqueeze(dim as i64)?;
-    }
-    size[..2].fill(-1);
-    let each = each.f_expand(&size, false)?;
-    if x.size()[0] == samples {
-        return Ok(x.f_gather(1, &each, false)?);
-    }
-    size[0] = samples;
-    Ok(x.f_expand(&size, false)?.f_gather(1, &each, false)?)
+    // From the indices, not from the size, so that a trace takes batches of any size.
+    let zeros = indices.f_slice(1, 0, 1, 1)?.f_zeros_like()?;
+    let sample = match size[0] {
+        1 => zeros,
+        _ => zeros.f_ones_like()?.f_cumsum(0, None)?.f_sub_scalar(1)?,
+    };
+    Ok(x.f_index(&[Some(&sample), Some(indices)])?)
 }
 
 impl nn::ModuleT for PatchDropout {

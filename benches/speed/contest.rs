@@ -121,7 +121,9 @@ pub fn race(
     let turn = |forward: &Forward| match pass {
         Pass::Forward => drop(no_grad(|| forward(&x))),
         Pass::ForwardBackward => {
-            let loss = forward(&x).flatten(0, -1).dot(&weights);
+            let y = forward(&x).flatten(0, -1);
+            // Some layers drop a part of the output's elements altogether.
+            let loss = y.dot(&weights.narrow(0, 0, y.size()[0]));
             drop(Tensor::run_backward(&[loss], &[&x], false, false));
         }
     };
