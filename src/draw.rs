@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::cpu::{ImplicitMask, Layout};
+use crate::device;
 use crate::effect::{Effect, Outcome};
 use crate::error::{Error, Result};
 use crate::kind::real_kind;
@@ -30,10 +31,10 @@ pub(crate) struct Draw<'a> {
 
 /// A mask, by the source of its random numbers.
 enum Source {
-    /// Philox on the CPU; not stored yet.
+    /// Philox, for an input on the CPU; not stored yet.
     Counter(ImplicitMask),
-    /// libtorch's generator, on the input's device or in a trace.
-    Libtorch(Tensor),
+    /// libtorch's generator, or Philox for an input on another device. It is on the input's device.
+    Stored(Tensor),
 }
 
 impl Draw<'_> {
@@ -45,15 +46,11 @@ impl Draw<'_> {
             x.f_dropout(self.p.get(), true)?
         } else {
             match self.source(x)? {
-                Source::Counter(mask)
-                    if self.repeats == 1
-                        && mask.size() == x.size()
-                        && x.device() == Device::Cpu =>
-                {
+                Source::Counter(mask) if self.repeats == 1 && mask.size() == x.size() => {
                     return product(&mask, x, residual);
                 }
-                Source::Counter(mask) => self.apply(x, mask.stored()?.f_to_device(x.device())?)?,
-                Source::Libtorch(mask) => self.apply(x, mask)?,
+                Source::Counter(mask) => self.apply(x, mask.stored()?)?,
+                Source::Stored(mask) => self.apply(x, mask)?,
             }
         };
         match residual {
@@ -71,8 +68,8 @@ impl Draw<'_> {
             return Ok(x.f_ones_like()?.f_dropout(self.p.get(), true)?);
         }
         self.repeated(match self.source(x)? {
-            Source::Counter(mask) => mask.stored()?.f_to_device(x.device())?,
-            Source::Libtorch(mask) => mask,
+            Source::Counter(mask) => mask.stored()?,
+            Source::Stored(mask) => mask,
         })
     }
 
@@ -140,6 +137,12 @@ impl Draw<'_> {
                 return self.drawn_by_libtorch(mask);
             }
         };
+        let outcome = self.effect.at(self.p);
+        if x.device() != Device::Cpu {
+            let options = (self.kind, x.device());
+            let mask = device::mask(counter, self.p, outcome, &self.size, options)?;
+            return Ok(Source::Stored(mask));
+        }
         // With a seed, a mask is drawn in the order of its indices, so it does not depend on x's memory
         // format.
         let seeded = self.stream.is_some();
@@ -148,10 +151,7 @@ impl Draw<'_> {
         } else {
             Layout::contiguous(&self.size, self.kind)
         };
-        Ok(Source::Counter(match self.effect.at(self.p) {
-            Outcome::Bernoulli(affine) => ImplicitMask::bernoulli(counter, self.p, affine, layout),
-            Outcome::Normal { deviation } => ImplicitMask::normal(counter, deviation, layout),
-        }))
+        Ok(Source::Counter(ImplicitMask::new(counter, self.p, outcome, layout)))
     }
 
     /// Drawn by libtorch's generator, into a tensor of the mask's size and kind.
@@ -165,7 +165,7 @@ impl Draw<'_> {
             }
             Outcome::Normal { deviation } => mask = mask.f_normal_(1.0, deviation)?,
         }
-        Ok(Source::Libtorch(mask))
+        Ok(Source::Stored(mask))
     }
 
     /// A tensor of the mask's size and kind, made from `x` by operations that a trace records, so that the

@@ -19,6 +19,7 @@ pub(crate) enum Effect {
 }
 
 /// An [`Effect`] for one `p`.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
     Bernoulli(Affine),
     Normal { deviation: f64 },

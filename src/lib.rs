@@ -120,6 +120,8 @@ mod noise;
 mod draw;
 // An input times a mask that is not stored.
 mod product;
+// Masks with a seed on a GPU.
+mod device;
 // Masks on the CPU: bits against a threshold, instruction sets, threads.
 mod cpu;
 // A backward pass that is a Rust closure.
@@ -145,6 +147,8 @@ mod error;
 pub use alpha_dropout::AlphaDropout;
 pub use attention::Attention;
 pub use drop_block::DropBlock;
+#[doc(hidden)]
+pub use device::DRAWN_FROM;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
 pub use error::{Error, MonteCarloError};

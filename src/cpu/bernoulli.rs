@@ -14,11 +14,8 @@ use crate::probability::Probability;
 use crate::rng::counter::Counter;
 use crate::rng::philox::WORDS;
 
-/// How many elements are decided together.
-pub(super) const TILE: usize = 32 * WORDS;
-
 /// Bits that every element of a tile draws, unless `p` has fewer binary digits.
-const PLANES: u32 = 8;
+pub(crate) const PLANES: u32 = 8;
 
 /// Whether the elements of a tile are kept: bit j of word l stands for element `64 j + l`.
 pub(super) type Keep = [u32; WORDS];

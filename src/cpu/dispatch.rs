@@ -5,9 +5,9 @@
 //! Philox. Nobody has measured it yet.
 #![allow(unsafe_code, reason = "code for instructions that not every CPU has")]
 
-use super::bernoulli::TILE;
 use super::fill::Fill;
 use super::source::Source;
+use crate::rng::counter::TILE;
 
 /// An instruction set that this CPU has: the only way to get one is to ask the CPU.
 #[derive(Clone, Copy, Debug)]

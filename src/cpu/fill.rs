@@ -2,10 +2,11 @@
 
 use std::marker::PhantomData;
 
-use super::bernoulli::{Bernoulli, Keep, TILE};
+use super::bernoulli::{Bernoulli, Keep};
 use super::normal::Normal;
 use super::number::{Number, Word};
 use super::source::Source;
+use crate::rng::counter::TILE;
 use crate::rng::philox::WORDS;
 
 /// Something that can write any tile of a sequence by itself.

@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
-use super::bernoulli::TILE;
 use super::dispatch::Instructions;
 use super::fill::Fill;
 use super::large;
 use super::openmp;
 use super::source::Source;
 use crate::error::Result;
+use crate::rng::counter::TILE;
 
 /// The fewest elements per thread, if one costs as little as a kept or dropped one; with fewer, waking a thread
 /// costs more than it saves. ATen's `GRAIN_SIZE`.

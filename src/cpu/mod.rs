@@ -12,12 +12,12 @@
 //! | `large` | memory for large tensors, without gaps |
 //! | `openmp` | libtorch's own threads |
 
-mod bernoulli;
+pub(crate) mod bernoulli;
 mod dispatch;
 mod fill;
 mod large;
 mod memory;
-mod normal;
+pub(crate) mod normal;
 mod number;
 mod openmp;
 mod source;
@@ -35,7 +35,7 @@ use self::memory::{Element, elements_of, filled};
 use self::normal::Normal;
 use self::number::{Number, Word};
 use self::source::Source;
-use crate::effect::Affine;
+use crate::effect::{Affine, Outcome};
 use crate::error::{Error, Result};
 use crate::probability::Probability;
 use crate::rng::counter::Counter;
@@ -58,18 +58,12 @@ enum Numbers {
 }
 
 impl ImplicitMask {
-    pub(crate) fn bernoulli(
-        counter: Counter,
-        p: Probability,
-        affine: Affine,
-        layout: Layout,
-    ) -> Self {
-        let numbers = Numbers::Bernoulli(Bernoulli::new(counter, p), affine);
+    pub(crate) fn new(counter: Counter, p: Probability, outcome: Outcome, layout: Layout) -> Self {
+        let numbers = match outcome {
+            Outcome::Bernoulli(affine) => Numbers::Bernoulli(Bernoulli::new(counter, p), affine),
+            Outcome::Normal { deviation } => Numbers::Normal(Normal::new(counter, deviation)),
+        };
         ImplicitMask { numbers, layout }
-    }
-
-    pub(crate) fn normal(counter: Counter, deviation: f64, layout: Layout) -> Self {
-        ImplicitMask { numbers: Numbers::Normal(Normal::new(counter, deviation)), layout }
     }
 
     pub(crate) fn size(&self) -> &[i64] {

@@ -9,9 +9,9 @@
 //! Rust never fuses a multiplication and an addition by itself, so every instruction set computes the same
 //! bits.
 
-use super::bernoulli::TILE;
+use self::cephes::{COS, LN, LN_2, RADIANS, SIN, SQRT_HALF};
 use super::source::Source;
-use crate::rng::counter::Counter;
+use crate::rng::counter::{Counter, TILE};
 use crate::rng::philox::WORDS;
 
 /// Normal numbers of mean 1, for the elements of a mask: at most 6.7 standard deviations from the mean.
@@ -48,7 +48,33 @@ impl Source for Normal {
 
 /// The lattice's `a`: close to 2³² divided by the golden ratio, and no partial quotient of its continued
 /// fraction is above 3, which is what makes a lattice even (Niederreiter 1992, section 5.1).
-const LATTICE: u32 = 0x9E37_78C1;
+pub(crate) const LATTICE: u32 = 0x9E37_78C1;
+
+/// The numbers of Cephes; the coefficient of the highest power comes first.
+pub(crate) mod cephes {
+    /// `(ln(1 + m) - m + m² / 2) / m³`, for `1 + m` from sqrt(1/2) up to sqrt(2).
+    pub(crate) const LN: [f32; 9] = [
+        7.037_683_6e-2,
+        -1.151_461e-1,
+        1.167_699_9e-1,
+        -1.242_014_1e-1,
+        1.424_932_3e-1,
+        -1.666_805_8e-1,
+        2.000_071_5e-1,
+        -2.499_999_4e-1,
+        0.333_333_3,
+    ];
+    /// ln 2 in two parts: the product of an exponent and the first is exact.
+    pub(crate) const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    /// `(sin x - x) / x³` by powers of x², up to an eighth of a turn.
+    pub(crate) const SIN: [f32; 3] = [-1.951_529_6e-4, 8.332_161e-3, -1.666_665_5e-1];
+    /// `(cos x - 1 + x² / 2) / x⁴`, likewise.
+    pub(crate) const COS: [f32; 3] = [2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2];
+    /// An angle's unit, 2⁻³² turns.
+    pub(crate) const RADIANS: f32 = std::f32::consts::TAU / (1u64 << 32) as f32;
+    /// The bits of sqrt(1/2).
+    pub(crate) const SQRT_HALF: u32 = 0x3F35_04F3;
+}
 
 /// Two numbers from each word: the first halves of the pairs, then the second halves.
 #[inline(always)]
@@ -72,39 +98,25 @@ fn unit(word: u32) -> f32 {
 /// The natural logarithm of a positive normal number, to within two units in the last place.
 #[inline(always)]
 fn ln(x: f32) -> f32 {
-    const SQRT_HALF: u32 = 0x3F35_04F3;
     // x = m 2^e, with m from sqrt(1/2) up to sqrt(2).
     let bits = x.to_bits().wrapping_sub(SQRT_HALF);
     let e = (bits as i32 >> 23) as f32;
     let m = f32::from_bits((bits & 0x007F_FFFF) + SQRT_HALF) - 1.0;
-    let series = [
-        7.037_683_6e-2,
-        -1.151_461e-1,
-        1.167_699_9e-1,
-        -1.242_014_1e-1,
-        1.424_932_3e-1,
-        -1.666_805_8e-1,
-        2.000_071_5e-1,
-        -2.499_999_4e-1,
-        0.333_333_3,
-    ];
-    // ln 2 in two parts: the product of e and the first is exact.
-    let (ln_2, rest) = (0.693_359_4, -2.121_944_4e-4);
+    let [ln_2, rest] = LN_2;
     let square = m * m;
-    let small = polynomial(m, series) * m * square + e * rest - 0.5 * square;
+    let small = polynomial(m, LN) * m * square + e * rest - 0.5 * square;
     m + small + e * ln_2
 }
 
 /// The sine and cosine of an angle that is given in units of 2⁻³² turns.
 #[inline(always)]
 fn sin_cos(angle: u32) -> (f32, f32) {
-    const RADIANS: f32 = std::f32::consts::TAU / (1u64 << 32) as f32;
     // The nearest quarter turn, and what is left: at most an eighth on either side.
     let quarter = angle.wrapping_add(1 << 29) >> 30;
     let x = angle.wrapping_sub(quarter << 30) as i32 as f32 * RADIANS;
     let square = x * x;
-    let sin = polynomial(square, [-1.951_529_6e-4, 8.332_161e-3, -1.666_665_5e-1]) * square * x + x;
-    let cos = polynomial(square, [2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2]);
+    let sin = polynomial(square, SIN) * square * x + x;
+    let cos = polynomial(square, COS);
     let cos = cos * square * square - 0.5 * square + 1.0;
     // A quarter turn exchanges the two; half a turn changes both signs.
     let swap = (quarter & 1).wrapping_neg();

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use std::marker::PhantomData;
 
-use super::bernoulli::{Bernoulli, TILE};
+use super::bernoulli::Bernoulli;
 use super::dispatch::Instructions;
 use super::fill::{Factors, Fill, Mask, Product, Scaled, Shift, Sum};
 use super::memory::{GRAIN_SIZE, Layout, fill_memory, filled, part};
@@ -15,7 +15,7 @@ use super::number::{Number, Word};
 use super::openmp;
 use super::source::Source;
 use crate::probability::Probability;
-use crate::rng::counter::Counter;
+use crate::rng::counter::{Counter, TILE};
 use crate::rng::philox;
 
 fn bernoulli(p: f64) -> Bernoulli {

@@ -30,6 +30,9 @@ use crate::error::Result;
 /// Steps have 48 bits, which last 89 years at 100,000 forward passes a second.
 pub(crate) const STEPS: u64 = 1 << 48;
 
+/// How many elements are drawn together: 32 for each word of a plane.
+pub(crate) const TILE: usize = 32 * WORDS;
+
 const PLANE_SHIFT: u32 = 40;
 const LAYER_SHIFT: u32 = 46;
 const FROM_LIBTORCH: u64 = 1 << 62;
@@ -63,18 +66,31 @@ impl Counter {
     /// One random bit for each element of a tile.
     #[inline(always)]
     pub(crate) fn plane(&self, tile: u64, plane: u64) -> [u32; WORDS] {
-        self.words(plane << PLANE_SHIFT, tile)
+        philox::words(self.key, self.high, self.plane_low(tile, plane))
     }
 
     /// More words for the few elements of a tile that need them.
     #[inline(always)]
     pub(crate) fn pool(&self, tile: u64, filled: u64) -> [u32; WORDS] {
-        self.words(POOL | filled << PLANE_SHIFT, tile)
+        philox::words(self.key, self.high, self.pool_low(tile, filled))
     }
 
+    /// The key, and the upper half of each block's counter.
+    pub(crate) fn key_and_high(&self) -> (u64, u64) {
+        (self.key, self.high)
+    }
+
+    /// The lower half of the counter of a plane's first block in a tile. The tile's other blocks follow it,
+    /// and then those of the next tile.
     #[inline(always)]
-    fn words(&self, of: u64, tile: u64) -> [u32; WORDS] {
-        philox::words(self.key, self.high, self.low | of | (tile * SIDE_BY_SIDE as u64))
+    pub(crate) fn plane_low(&self, tile: u64, plane: u64) -> u64 {
+        self.low | plane << PLANE_SHIFT | (tile * SIDE_BY_SIDE as u64)
+    }
+
+    /// The same for a pool.
+    #[inline(always)]
+    pub(crate) fn pool_low(&self, tile: u64, filled: u64) -> u64 {
+        self.low | POOL | filled << PLANE_SHIFT | (tile * SIDE_BY_SIDE as u64)
     }
 }
 
