@@ -78,8 +78,9 @@
 //! README has a table.
 //!
 //! On a GPU, a layer without a seed draws with libtorch's generator for that GPU, and [`TrueDropout`] over
-//! elements is libtorch's own fused kernel. A layer with a seed draws on the CPU and copies the mask, which
-//! is slower.
+//! elements is libtorch's own fused kernel. A layer with a seed has the same masks as on a CPU, and is slower: a
+//! large mask is drawn on the GPU by libtorch's operations, and a small one on the CPU and copied. Nobody has
+//! measured it on a GPU yet.
 //!
 //! # Limits
 //!
@@ -115,12 +116,12 @@ pub mod schedule;
 mod stochastic_depth;
 // What every layer holds: p, a noise shape, a stream.
 mod noise;
-// One draw: from an input to its mask, or to the product. Chooses who draws: the CPU code, or libtorch (on a
-// GPU, in a trace).
+// One draw: from an input to its mask, or to the product. Chooses who draws: the CPU code, that for GPUs, or
+// libtorch's generator (without a seed on a GPU, and in a trace).
 mod draw;
 // An input times a mask that is not stored.
 mod product;
-// Masks with a seed on a GPU.
+// Masks with a seed on a GPU: the same ones, by libtorch's operations.
 mod device;
 // Masks on the CPU: bits against a threshold, instruction sets, threads.
 mod cpu;

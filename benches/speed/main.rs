@@ -8,6 +8,7 @@ mod child;
 mod contest;
 mod family;
 mod machine;
+mod seeded;
 mod timing;
 mod transformer;
 
@@ -71,6 +72,8 @@ enum Part {
     Curve,
     /// The other layers, each against its peer
     Family,
+    /// On a GPU, where a mask with a seed is drawn: there, or on the CPU
+    Seeded,
     /// Layers in a row, whose outputs the graph keeps: time and memory
     Chain,
     /// A training step of a transformer encoder
@@ -123,6 +126,10 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Family) {
         println!("\nother layers, f32, p = {}\n{}", family::P, family::table(device, effort));
+    }
+    if wanted(Part::Seeded) && device.is_cuda() {
+        let table = seeded::table(device, effort);
+        println!("\nwhere a mask with a seed is drawn, f32, forward\n{table}");
     }
     if wanted(Part::Chain) && !device.is_cuda() {
         let sizes: &[i64] = if args.quick { &[256] } else { &[2048, 4096] };

@@ -11,8 +11,9 @@
 //!   at once, however many are equal. The k-th first word is the k-th tie's.
 //!
 //! 2048 ties could take 4096 words, but eight ties are expected, and 128 words are too few for less than one
-//! tile in 10¹⁰⁰. A tie beyond them would look up an index out of bounds, which libtorch reports as an error.
-//! (Words for every case would take eight times the time for all the rest.)
+//! tile in 10¹⁰⁰. A tie beyond them would look up an index out of bounds, which libtorch reports as an error: a
+//! mask is the CPU's, or there is none. Enough words for every case would take seven times as long to draw as
+//! all else.
 
 use tch::{Kind, Tensor};
 
@@ -71,7 +72,9 @@ pub(super) fn kept(
 /// The elements whose bits, as a number, are at least the threshold's first ones, and those for which they are
 /// above; as words.
 fn compared(words: &Tensor, planes: u64, threshold: u64) -> Result<(Tensor, Tensor)> {
-    let equal = |outcome| Tensor::f_full([words.size()[1], WORDS as i64], outcome, (Kind::Int, words.device()));
+    let equal = |outcome| {
+        Tensor::f_full([words.size()[1], WORDS as i64], outcome, (Kind::Int, words.device()))
+    };
     let mut outcome = Tensor::f_stack(&[equal(-1)?, equal(0)?], 0)?;
     // From the last plane to the first: a bit that differs from the threshold's overrules all after it.
     for plane in (0..planes).rev() {

@@ -15,7 +15,8 @@ use crate::rng::philox::{KEY_STEPS, MULTIPLIERS, ROUNDS, SIDE_BY_SIDE};
 pub(super) fn words((key, high): (u64, u64), lows: &[u64], tiles: &Tiles) -> Result<Tensor> {
     let options = (Kind::Int64, tiles.device);
     let blocks = tiles.count * SIDE_BY_SIDE as i64;
-    let low = lows.iter().map(|&low| Tensor::f_arange_start(low as i64, low as i64 + blocks, options));
+    let low =
+        lows.iter().map(|&low| Tensor::f_arange_start(low as i64, low as i64 + blocks, options));
     let low = Tensor::f_stack(&low.collect::<std::result::Result<Vec<_>, _>>()?, 0)?;
     let high = low.f_full_like(high as i64)?;
     // Two words of a block in one tensor: c0 and c2, which are multiplied, and c1 and c3.
