@@ -68,7 +68,8 @@ mod cpp {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    const FILES: [&str; 2] = ["src/autograd/function.cpp", "src/cpu/large.cpp"];
+    const FILES: [&str; 3] =
+        ["src/autograd/function.cpp", "src/autograd/segment.cpp", "src/cpu/large.cpp"];
 
     /// Compiles the C++, unless no headers are found.
     pub fn compile(lib: Option<&str>) {

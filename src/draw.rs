@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::checkpoint::replay;
 use crate::cpu::{ImplicitMask, Layout};
 use crate::device;
 use crate::effect::{Effect, Outcome};
@@ -130,8 +131,12 @@ impl Draw<'_> {
             };
         }
         let counter = match self.stream {
-            Some(stream) => stream.advance(),
-            None if x.device() == Device::Cpu => Counter::from_libtorch()?,
+            Some(stream) => replay::counter(|| stream.advance())?,
+            None if x.device() == Device::Cpu => {
+                // Moves the generator in any case, for what others draw from it afterwards.
+                let counter = Counter::from_libtorch()?;
+                replay::counter(|| counter)?
+            }
             None => {
                 let mask = Tensor::f_empty(&self.size, (self.kind, x.device()))?;
                 return self.drawn_by_libtorch(mask);

@@ -197,6 +197,10 @@ pub enum Error {
     #[error(transparent)]
     MonteCarlo(#[from] MonteCarloError),
 
+    /// An error of a checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+
     /// An error of libtorch.
     #[error(transparent)]
     Torch(#[from] TchError),
@@ -302,6 +306,47 @@ pub enum MonteCarloError {
     /// A trace that is recorded within folded passes.
     #[error("a model cannot be traced inside folded passes: trace it by itself, or use fold 1")]
     Traced,
+}
+
+/// The errors of [`checkpoint`](crate::checkpoint()). All but [`Captured`](Self::Captured) are found in the backward
+/// pass, and so they are texts of a [`TchError`] that its `f_backward` returns.
+///
+/// ```
+/// # #[cfg(feature = "recompute")] {
+/// use tch::Tensor;
+/// use tch_dropout::{CheckpointError, Error, f_checkpoint};
+///
+/// let w = Tensor::from(2.0).set_requires_grad(true);
+/// let square = &w * &w;
+/// let x = Tensor::from(1.0);
+/// let error = f_checkpoint(move |x| Ok(x * &square), &x).unwrap_err();
+/// assert!(matches!(error, Error::Checkpoint(CheckpointError::Captured(_))));
+/// # }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// A tensor with a history, which the segment uses and is not given.
+    #[error(
+        "the segment uses a tensor that was computed outside of it (by {0}): make it an input, or detach it"
+    )]
+    Captured(String),
+
+    /// A segment that did something else when it was run again.
+    #[error("a segment must do the same each time, but when it was run again, {0}")]
+    Changed(&'static str),
+
+    /// An input or a parameter that was written to before the segment was run again.
+    #[error(
+        "an input or a parameter of the segment was modified in place before the backward pass"
+    )]
+    Modified,
+
+    /// A backward pass with `create_graph`.
+    #[error(
+        "a checkpoint has no second derivative: run the backward pass without create_graph, or the          segment without a checkpoint"
+    )]
+    SecondDerivative,
 }
 
 /// A `Result` with this crate's [`Error`](enum@Error).

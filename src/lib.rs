@@ -119,6 +119,8 @@ mod noise;
 // One draw: from an input to its mask, or to the product. Chooses who draws: the CPU code, that for GPUs, or
 // libtorch's generator (without a seed on a GPU, and in a trace).
 mod draw;
+// Segments of a model that are run again in the backward pass, and draw the same masks.
+mod checkpoint;
 // An input times a mask that is not stored.
 mod product;
 // Masks with a seed on a GPU: the same ones, by libtorch's operations.
@@ -147,12 +149,13 @@ mod error;
 
 pub use alpha_dropout::AlphaDropout;
 pub use attention::Attention;
-pub use drop_block::DropBlock;
+pub use checkpoint::{Checkpoint, checkpoint, checkpoint_many, f_checkpoint, f_checkpoint_many};
 #[doc(hidden)]
 pub use device::DRAWN_FROM;
+pub use drop_block::DropBlock;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
-pub use error::{Error, MonteCarloError};
+pub use error::{CheckpointError, Error, MonteCarloError};
 pub use functional::{dropout, f_dropout, f_feature_dropout, feature_dropout};
 pub use gaussian_dropout::GaussianDropout;
 pub use mask::{apply_mask, column_mask, element_mask};

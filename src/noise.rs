@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use crate::checkpoint::replay;
 use crate::draw::Draw;
 use crate::effect::Effect;
 use crate::error::{Error, Result};
@@ -65,7 +66,7 @@ impl Noise {
         let kind = self.check(x)?;
         let shape = x.size();
         let mut size = self.shape.resolve(&shape)?;
-        let p = self.effective_p(x, train);
+        let p = self.effective_p(x, train)?;
         let mut repeats = 1;
         if !p.is_zero() {
             let passes = scope::record_draw(&shape)?;
@@ -88,7 +89,7 @@ impl Noise {
         train: bool,
     ) -> Result<Draw<'_>> {
         let kind = self.check(weight)?;
-        let p = self.effective_p(batch, train);
+        let p = self.effective_p(batch, train)?;
         let mut size = weight.size();
         if !p.is_zero() {
             let passes = scope::record_draw(&batch.size())?;
@@ -134,9 +135,9 @@ impl Noise {
     }
 
     /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout) and for an empty `x`.
-    pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Probability {
+    pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
         let active = (train || scope::is_active()) && x.numel() > 0;
-        if active { self.p.load() } else { Probability::ZERO }
+        replay::probability(if active { self.p.load() } else { Probability::ZERO })
     }
 }
 

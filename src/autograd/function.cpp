@@ -20,10 +20,12 @@ using torch::autograd::variable_list;
 // Passes an error's text to the other language; only that one knows what `to` is.
 using Tell = void (*)(void *to, const char *text, size_t length);
 
-// A boxed Rust closure, and how to use it. `call` returns null after passing an error to `tell`.
+// A boxed Rust closure, and how to use it. `call` writes a new tensor for each input that is needed, or
+// returns false after passing an error to `tell`.
 struct Closure {
   void *data;
-  Tensor *(*call)(const void *data, const Tensor *gradient, size_t input, Tell tell, void *to);
+  bool (*call)(const void *data, const Tensor *gradient, const bool *needed, Tensor **results,
+               size_t inputs, Tell tell, void *to);
   void (*drop)(void *data);
 };
 
@@ -35,15 +37,20 @@ public:
   Backward(Data data, decltype(Closure::call) call, size_t inputs)
       : inputs(inputs), data(std::move(data)), call(call) {}
 
-  Tensor operator()(const Tensor &gradient, size_t input) const {
+  // Undefined tensors for inputs that are not needed, and for the last arguments of forward.
+  variable_list operator()(const Tensor &gradient, const bool *needed) const {
     std::string error;
     Tell tell = [](void *to, const char *text, size_t length) noexcept {
       static_cast<std::string *>(to)->assign(text, length);
     };
-    std::unique_ptr<Tensor> result(call(data.get(), &gradient, input, tell, &error));
-    if (!result)
+    std::vector<Tensor *> made(inputs);
+    if (!call(data.get(), &gradient, needed, made.data(), inputs, tell, &error))
       throw std::runtime_error(error);
-    return std::move(*result);
+    variable_list results(inputs + 2);
+    for (size_t input = 0; input < inputs; ++input)
+      if (std::unique_ptr<Tensor> result{made[input]})
+        results[input] = std::move(*result);
+    return results;
   }
 
   const size_t inputs;
@@ -66,13 +73,12 @@ struct Function : torch::autograd::Function<Function> {
   static variable_list backward(AutogradContext *context, variable_list gradients) {
     auto backward =
         c10::static_intrusive_pointer_cast<Backward>(context->saved_data["backward"].toCapsule());
-    // One for each argument of forward: the last two have none.
-    variable_list results(backward->inputs + 2);
-    if (gradients[0].defined())
-      for (size_t input = 0; input < backward->inputs; ++input)
-        if (context->needs_input_grad(input))
-          results[input] = (*backward)(gradients[0], input);
-    return results;
+    if (!gradients[0].defined())
+      return variable_list(backward->inputs + 2);
+    auto needed = std::make_unique<bool[]>(backward->inputs);
+    for (size_t input = 0; input < backward->inputs; ++input)
+      needed[input] = context->needs_input_grad(input);
+    return (*backward)(gradients[0], needed.get());
   }
 };
 

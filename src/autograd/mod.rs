@@ -5,15 +5,20 @@
 //! and sets `cfg(recompute)`.
 #![allow(unsafe_code, reason = "calls C++, and is called by it")]
 
+pub(crate) mod leaves;
+pub(crate) mod setting;
+mod tell;
+
 use std::any::Any;
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
+use std::slice;
 
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
+use self::tell::{Tell, tell};
 use crate::error::Result;
 
 /// `y`, which was computed from `inputs` outside of the graph, as a function of them in the graph.
@@ -40,18 +45,34 @@ pub(crate) fn with_backward<const N: usize, F>(
 where
     F: Fn(&Tensor, usize) -> Result<Tensor> + Send + Sync + 'static,
 {
-    let inputs = inputs.map(Tensor::as_ptr);
+    with_gradients(&inputs, y, move |gradient, needed| {
+        let gradients = needed.iter().enumerate().map(|(input, &needed)| match needed {
+            true => backward(gradient, input).map(Some),
+            false => Ok(None),
+        });
+        gradients.collect()
+    })
+}
+
+/// [`with_backward`] for gradients that are computed together: `gradients(gradient, needed)` is called once in a
+/// backward pass. It returns the gradient of each input, of which those are used that are `needed`.
+pub(crate) fn with_gradients<F>(inputs: &[&Tensor], y: Tensor, gradients: F) -> Result<Tensor>
+where
+    F: Fn(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+{
+    let inputs: Vec<_> = inputs.iter().map(|input| input.as_ptr()).collect();
     let closure = Closure {
-        data: Box::into_raw(Box::new(backward)).cast(),
+        data: Box::into_raw(Box::new(gradients)).cast(),
         call: call::<F>,
         drop: drop_box::<F>,
     };
     let mut error = String::new();
-    // SAFETY: N tensors and one more, which outlive the call, and are only read. The closure is `Send` and
+    // SAFETY: the tensors outlive the call, and are only read. The closure is `Send` and
     // `Sync`, borrows nothing, and belongs to C++ from here on. `tell` gets the `String` that it expects.
     let result = unsafe {
         let error = (&raw mut error).cast();
-        tch_dropout_with_backward(inputs.as_ptr(), N, y.as_ptr(), closure, tell, error)
+        let count = inputs.len();
+        tch_dropout_with_backward(inputs.as_ptr(), count, y.as_ptr(), closure, tell, error)
     };
     if result.is_null() {
         return Err(TchError::Torch(error).into());
@@ -71,65 +92,69 @@ unsafe extern "C" {
     ) -> *mut C_tensor;
 }
 
-/// Passes an error's text to the other language; only that one knows what `to` is.
-type Tell = unsafe extern "C" fn(to: *mut c_void, text: *const c_char, length: usize);
-
 /// A boxed closure whose type C++ needn't know.
 #[repr(C)]
 struct Closure {
     data: *mut c_void,
-    /// Returns null after passing an error to `tell`.
+    /// Writes a new tensor, which C++ owns, for each input that is needed. Returns false after passing an error
+    /// to `tell`.
     call: unsafe extern "C" fn(
         data: *const c_void,
         gradient: *const C_tensor,
-        input: usize,
+        needed: *const bool,
+        results: *mut *mut C_tensor,
+        inputs: usize,
         tell: Tell,
         to: *mut c_void,
-    ) -> *mut C_tensor,
+    ) -> bool,
     drop: unsafe extern "C" fn(data: *mut c_void),
 }
 
 unsafe extern "C" fn call<F>(
     data: *const c_void,
     gradient: *const C_tensor,
-    input: usize,
+    needed: *const bool,
+    results: *mut *mut C_tensor,
+    inputs: usize,
     tell: Tell,
     to: *mut c_void,
-) -> *mut C_tensor
+) -> bool
 where
-    F: Fn(&Tensor, usize) -> Result<Tensor>,
+    F: Fn(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>,
 {
+    // SAFETY: C++ has a flag and a place for each input, both during this call.
+    let needed = unsafe { slice::from_raw_parts(needed, inputs) };
+    // SAFETY: as above; no one else uses the places.
+    let results = unsafe { slice::from_raw_parts_mut(results, inputs) };
     // A panic must not unwind into C++. Only the closure can see what it leaves half done.
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    let made = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the box of an `F`, which lives until `drop_box` is called.
-        let backward = unsafe { &*data.cast::<F>() };
+        let gradients = unsafe { &*data.cast::<F>() };
         // SAFETY: a tensor that C++ holds during this call, and which is not freed here.
         let gradient = ManuallyDrop::new(unsafe { Tensor::from_ptr(gradient.cast_mut()) });
-        backward(&gradient, input)
+        gradients(&gradient, needed)
     }));
-    let error = match result {
-        Ok(Ok(tensor)) => return ManuallyDrop::new(tensor).as_mut_ptr(),
+    let error = match made {
+        Ok(Ok(made)) => {
+            for (result, made) in results.iter_mut().zip(made) {
+                if let Some(made) = made {
+                    *result = ManuallyDrop::new(made).as_mut_ptr();
+                }
+            }
+            return true;
+        }
         Ok(Err(error)) => error.to_string(),
         Err(panic) => format!("panic in a backward: {}", panic_text(&*panic)),
     };
     // SAFETY: what C++ gave for this; the text is copied.
     unsafe { tell(to, error.as_ptr().cast(), error.len()) };
-    ptr::null_mut()
+    false
 }
 
 unsafe extern "C" fn drop_box<F>(data: *mut c_void) {
     // SAFETY: what `Box::into_raw` returned, and C++ calls this once. A panic would abort the process, as any
     // that leaves an `extern "C"` function does.
     drop(unsafe { Box::from_raw(data.cast::<F>()) });
-}
-
-unsafe extern "C" fn tell(to: *mut c_void, text: *const c_char, length: usize) {
-    // SAFETY: `to` is the `String` of a `with_backward` that waits for C++ to return; the text has `length`
-    // bytes.
-    unsafe {
-        let text = std::slice::from_raw_parts(text.cast(), length);
-        *to.cast::<String>() = String::from_utf8_lossy(text).into_owned();
-    }
 }
 
 /// The message of a `panic!`: a literal, or a formatted string.

@@ -1,0 +1,96 @@
+//! The leaves of a graph: the tensors that something was computed from, and which need a gradient.
+
+use std::ffi::c_void;
+
+use tch::{TchError, Tensor};
+use torch_sys::C_tensor;
+
+use super::tell::{Tell, tell};
+use crate::error::{CheckpointError, Result};
+
+/// A leaf, and where libtorch has it: tch has no identity for tensors.
+struct Leaf {
+    tensor: Tensor,
+    id: usize,
+}
+
+/// The leaves that a result was computed from.
+pub(crate) struct Leaves(Vec<Leaf>);
+
+/// A moment on this thread: what is recorded afterwards is newer.
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Moment(tch_dropout_next_node())
+    }
+}
+
+impl Leaves {
+    /// Those of `y`, which was computed since then from `inputs`, without these. `inputs` are leaves too.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Captured`] if `y` depends on a tensor that was computed before.
+    pub(crate) fn of(y: &Tensor, inputs: &[&Tensor], since: &Moment) -> Result<Self> {
+        let with_gradient = inputs.iter().filter(|input| input.requires_grad());
+        let inputs: Vec<_> = with_gradient.map(|input| input.as_ptr()).collect();
+        let mut leaves: Vec<Leaf> = Vec::new();
+        let [mut outside, mut error] = [String::new(), String::new()];
+        // SAFETY: the tensors outlive the call, and are only read. Each function gets what it expects.
+        let worked = unsafe {
+            tch_dropout_leaves(
+                y.as_ptr(),
+                inputs.as_ptr(),
+                inputs.len(),
+                since.0,
+                take,
+                (&raw mut leaves).cast(),
+                tell,
+                (&raw mut outside).cast(),
+                tell,
+                (&raw mut error).cast(),
+            )
+        };
+        match (worked, outside.is_empty()) {
+            (false, _) => Err(TchError::Torch(error).into()),
+            (true, false) => Err(CheckpointError::Captured(outside).into()),
+            (true, true) => Ok(Leaves(leaves)),
+        }
+    }
+
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.0.iter().map(|leaf| &leaf.tensor)
+    }
+
+    /// Whether these are the same tensors in the same order.
+    pub(crate) fn are(&self, others: &Leaves) -> bool {
+        self.0.iter().map(|leaf| leaf.id).eq(others.0.iter().map(|leaf| leaf.id))
+    }
+}
+
+unsafe extern "C" {
+    safe fn tch_dropout_next_node() -> u64;
+
+    fn tch_dropout_leaves(
+        y: *const C_tensor,
+        inputs: *const *const C_tensor,
+        count: usize,
+        since: u64,
+        give: unsafe extern "C" fn(to: *mut c_void, tensor: *mut C_tensor, id: *const c_void),
+        leaves: *mut c_void,
+        outside: Tell,
+        name: *mut c_void,
+        tell: Tell,
+        to: *mut c_void,
+    ) -> bool;
+}
+
+unsafe extern "C" fn take(to: *mut c_void, tensor: *mut C_tensor, id: *const c_void) {
+    // SAFETY: `to` is the list of a `Leaves::of` that waits for C++ to return; the tensor is a new one, which
+    // nobody else has.
+    unsafe {
+        let leaf = Leaf { tensor: Tensor::from_ptr(tensor), id: id as usize };
+        (*to.cast::<Vec<Leaf>>()).push(leaf);
+    }
+}

@@ -1,0 +1,113 @@
+//! What libtorch's operations depend on besides their inputs: its generators, and its modes.
+
+use std::ffi::c_void;
+
+use tch::{Device, Kind, TchError, Tensor};
+use torch_sys::C_tensor;
+
+use super::tell::{Tell, tell};
+use crate::error::Result;
+
+/// Whether this thread's operations are recorded for a gradient. In a backward pass, they are with
+/// `create_graph` only.
+pub(crate) fn is_recorded() -> bool {
+    tch_dropout_is_recorded()
+}
+
+/// The generators' states at one moment, on the CPU and on the devices of some tensors; and whether
+/// [`tch::autocast`] was on.
+pub(crate) struct Setting {
+    generators: Vec<Generator>,
+    autocast: bool,
+}
+
+impl Setting {
+    pub(crate) fn now(tensors: &[&Tensor]) -> Result<Self> {
+        let cpu = Tensor::f_empty([0], (Kind::Uint8, Device::Cpu))?;
+        let mut generators = vec![Generator::now(&cpu)?];
+        for tensor in tensors {
+            if generators.iter().all(|generator| generator.on.device() != tensor.device()) {
+                generators.push(Generator::now(&tensor.f_detach()?)?);
+            }
+        }
+        Ok(Setting { generators, autocast: tch_dropout_is_autocast() })
+    }
+
+    /// Forgets the generators that have drawn nothing since then. They need not be set back.
+    pub(crate) fn forget_unused(&mut self) -> Result<()> {
+        let mut used = Vec::new();
+        for generator in self.generators.drain(..) {
+            if !Generator::now(&generator.on)?.state.f_equal(&generator.state)? {
+                used.push(generator);
+            }
+        }
+        self.generators = used;
+        Ok(())
+    }
+
+    /// Runs something as if it were then. Afterwards the generators are where they are now.
+    pub(crate) fn run<T>(&self, run: impl FnOnce() -> T) -> Result<T> {
+        let now = self.generators.iter().map(|generator| Generator::now(&generator.on));
+        let _back = Restore(now.collect::<Result<_>>()?);
+        self.generators.iter().try_for_each(Generator::set)?;
+        Ok(tch::autocast(self.autocast, run))
+    }
+}
+
+/// Sets generators, even after a panic.
+struct Restore(Vec<Generator>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        for generator in &self.0 {
+            // It has had this state before.
+            let _ = generator.set();
+        }
+    }
+}
+
+/// The state of the generator on a tensor's device.
+struct Generator {
+    on: Tensor,
+    state: Tensor,
+}
+
+impl Generator {
+    fn now(on: &Tensor) -> Result<Self> {
+        let mut error = String::new();
+        // SAFETY: a tensor that is only read, and the `String` that `tell` expects.
+        let state =
+            unsafe { tch_dropout_generator_state(on.as_ptr(), tell, (&raw mut error).cast()) };
+        if state.is_null() {
+            return Err(TchError::Torch(error).into());
+        }
+        // SAFETY: a new `at::Tensor`, which nobody else has.
+        let state = unsafe { Tensor::from_ptr(state) };
+        Ok(Generator { on: on.shallow_clone(), state })
+    }
+
+    fn set(&self) -> Result<()> {
+        let mut error = String::new();
+        let (on, state) = (self.on.as_ptr(), self.state.as_ptr());
+        // SAFETY: tensors that are only read, and the `String` that `tell` expects.
+        let worked =
+            unsafe { tch_dropout_set_generator_state(on, state, tell, (&raw mut error).cast()) };
+        if worked { Ok(()) } else { Err(TchError::Torch(error).into()) }
+    }
+}
+
+unsafe extern "C" {
+    safe fn tch_dropout_is_recorded() -> bool;
+    safe fn tch_dropout_is_autocast() -> bool;
+    fn tch_dropout_generator_state(
+        on: *const C_tensor,
+        tell: Tell,
+        to: *mut c_void,
+    ) -> *mut C_tensor;
+    fn tch_dropout_set_generator_state(
+        on: *const C_tensor,
+        state: *const C_tensor,
+        tell: Tell,
+        to: *mut c_void,
+    ) -> bool;
+}
