@@ -308,8 +308,9 @@ pub enum MonteCarloError {
     Traced,
 }
 
-/// The errors of [`checkpoint`](crate::checkpoint()). All but [`Captured`](Self::Captured) are found in the backward
-/// pass, and so they are texts of a [`TchError`] that its `f_backward` returns.
+/// The errors of [`checkpoint`](crate::checkpoint()). [`Changed`](Self::Changed) and
+/// [`SecondDerivative`](Self::SecondDerivative) are found in the backward pass, and so are texts of a [`TchError`] that
+/// `f_backward` returns.
 ///
 /// ```
 /// # #[cfg(feature = "recompute")] {
@@ -336,11 +337,9 @@ pub enum CheckpointError {
     #[error("a segment must do the same each time, but when it was run again, {0}")]
     Changed(&'static str),
 
-    /// An input or a parameter that was written to before the segment was run again.
-    #[error(
-        "an input or a parameter of the segment was modified in place before the backward pass"
-    )]
-    Modified,
+    /// A segment that writes to its input, and so would get another one in the backward pass.
+    #[error("a segment must not modify its input in place, since it is run again with that input")]
+    ModifiesInput,
 
     /// A backward pass with `create_graph`.
     #[error(

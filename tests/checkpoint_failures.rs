@@ -106,7 +106,7 @@ fn a_tensor_with_a_history_must_be_an_input() {
 #[test]
 fn what_is_modified_before_the_backward_pass_is_noticed() {
     let _alone = alone();
-    let start = "an input or a parameter of the segment was modified in place";
+    let modified = "needed for gradient computation has been modified by an inplace operation";
     let w = leaf(&[5]);
     let run = |x: &Tensor| {
         let w = w.shallow_clone();
@@ -117,17 +117,35 @@ fn what_is_modified_before_the_backward_pass_is_noticed() {
         let y = run(&inner);
         let _ = tch::no_grad(|| written.fill_(3.0));
         let text = error_of(&y);
-        assert!(text.contains(start), "{text}");
+        assert!(text.contains(modified), "{text}");
     }
     // Between forward passes it may be.
     run(&inner).sum(None).backward();
     let _ = tch::no_grad(|| w.shallow_clone().fill_(4.0));
     run(&inner).sum(None).backward();
-    // By the segment itself, when its input needs no gradient.
-    let captured = w.shallow_clone();
-    let y = checkpoint(move |x| x.shallow_clone().relu_() * &captured, &inner.detach());
-    let text = error_of(&y);
-    assert!(text.contains(start), "{text}");
+}
+
+#[test]
+fn a_segment_must_not_modify_its_input() {
+    let _alone = alone();
+    let (x, w) = (Tensor::randn([4, 5], float()), leaf(&[5]));
+    let run = move |x: &Tensor| Ok(x.shallow_clone().f_relu_()? * &w);
+    assert!(matches!(
+        f_checkpoint(run, &x),
+        Err(Error::Checkpoint(CheckpointError::ModifiesInput))
+    ));
+    // libtorch notices it where the input needs a gradient.
+    assert!(f_checkpoint(|x| Ok(x.shallow_clone().f_relu_()?), &(leaf(&[2]) * 1.0)).is_err());
+}
+
+/// The inputs are freed, as libtorch's own operations free theirs.
+#[test]
+fn a_graph_that_is_not_kept_is_used_once() {
+    let _alone = alone();
+    let y = checkpoint(|x| x.square(), &leaf(&[3])).sum(None);
+    y.backward();
+    let text = y.f_backward().unwrap_err().to_string();
+    assert!(text.contains("Trying to backward through the graph a second time"), "{text}");
 }
 
 #[test]
@@ -138,6 +156,7 @@ fn there_is_no_second_derivative() {
     let error = Tensor::f_run_backward(&[y.sum(None)], &[&x], true, true).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("a checkpoint has no second derivative"), "{text}");
+    // The same graph still works.
     y.sum(None).backward();
     assert_eq!(x.grad(), x.detach() * 2.0);
 }

@@ -20,14 +20,17 @@ using torch::autograd::variable_list;
 // Passes an error's text to the other language; only that one knows what `to` is.
 using Tell = void (*)(void *to, const char *text, size_t length);
 
-// A boxed Rust closure, and how to use it. `call` writes a new tensor for each input that is needed, or
-// returns false after passing an error to `tell`.
+// A boxed Rust closure, and how to use it. `call` gets the inputs if the node keeps them, else null. It writes
+// a new tensor for each input that is needed, or returns false after passing an error to `tell`.
 struct Closure {
   void *data;
-  bool (*call)(const void *data, const Tensor *gradient, const bool *needed, Tensor **results,
-               size_t inputs, Tell tell, void *to);
+  bool (*call)(const void *data, const Tensor *gradient, const Tensor *const *inputs,
+               const bool *needed, Tensor **results, size_t count, Tell tell, void *to);
   void (*drop)(void *data);
 };
+
+// The arguments of Function::forward that are no inputs, and have no gradient.
+constexpr size_t OTHERS = 3;
 
 using Data = std::unique_ptr<void, decltype(Closure::drop)>;
 
@@ -38,15 +41,20 @@ public:
       : inputs(inputs), data(std::move(data)), call(call) {}
 
   // Undefined tensors for inputs that are not needed, and for the last arguments of forward.
-  variable_list operator()(const Tensor &gradient, const bool *needed) const {
+  variable_list operator()(const Tensor &gradient, const variable_list &kept,
+                           const bool *needed) const {
     std::string error;
     Tell tell = [](void *to, const char *text, size_t length) noexcept {
       static_cast<std::string *>(to)->assign(text, length);
     };
+    std::vector<const Tensor *> pointers;
+    for (const Tensor &input : kept)
+      pointers.push_back(&input);
     std::vector<Tensor *> made(inputs);
-    if (!call(data.get(), &gradient, needed, made.data(), inputs, tell, &error))
+    if (!call(data.get(), &gradient, kept.empty() ? nullptr : pointers.data(), needed, made.data(),
+              inputs, tell, &error))
       throw std::runtime_error(error);
-    variable_list results(inputs + 2);
+    variable_list results(inputs + OTHERS);
     for (size_t input = 0; input < inputs; ++input)
       if (std::unique_ptr<Tensor> result{made[input]})
         results[input] = std::move(*result);
@@ -62,9 +70,11 @@ private:
 
 struct Function : torch::autograd::Function<Function> {
   // `y` is a pointer, since a tensor would count as one more input.
-  static Tensor forward(AutogradContext *context, at::TensorList, const Tensor *y,
-                        c10::intrusive_ptr<Backward> backward) {
+  static Tensor forward(AutogradContext *context, at::TensorList inputs, const Tensor *y,
+                        bool keep, c10::intrusive_ptr<Backward> backward) {
     context->set_materialize_grads(false);
+    if (keep)
+      context->save_for_backward(inputs.vec());
     context->saved_data["backward"] = c10::IValue::make_capsule(std::move(backward));
     // libtorch would overwrite the history that the tensor has, for everyone who holds it.
     return y->requires_grad() ? y->detach() : *y;
@@ -74,11 +84,11 @@ struct Function : torch::autograd::Function<Function> {
     auto backward =
         c10::static_intrusive_pointer_cast<Backward>(context->saved_data["backward"].toCapsule());
     if (!gradients[0].defined())
-      return variable_list(backward->inputs + 2);
+      return variable_list(backward->inputs + OTHERS);
     auto needed = std::make_unique<bool[]>(backward->inputs);
     for (size_t input = 0; input < backward->inputs; ++input)
       needed[input] = context->needs_input_grad(input);
-    return (*backward)(gradients[0], needed.get());
+    return (*backward)(gradients[0], context->get_saved_variables(), needed.get());
   }
 };
 
@@ -86,8 +96,8 @@ struct Function : torch::autograd::Function<Function> {
 
 // Returns null after passing an error to `tell`. The closure is dropped in any case, sooner or later.
 extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t count,
-                                             const Tensor *y, Closure closure, Tell tell,
-                                             void *to) {
+                                             bool keep, const Tensor *y, Closure closure,
+                                             Tell tell, void *to) {
   Data data(closure.data, closure.drop);
   try {
     variable_list variables;
@@ -97,7 +107,7 @@ extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t
     if (!at::GradMode::is_enabled() || !torch::autograd::any_variable_requires_grad(variables))
       return new Tensor(*y);
     auto backward = c10::make_intrusive<Backward>(std::move(data), closure.call, count);
-    return new Tensor(Function::apply(at::TensorList(variables), y, std::move(backward)));
+    return new Tensor(Function::apply(at::TensorList(variables), y, keep, std::move(backward)));
   } catch (const std::exception &error) {
     tell(to, error.what(), std::strlen(error.what()));
   } catch (...) {

@@ -63,9 +63,9 @@ impl Leaves {
         self.0.iter().map(|leaf| &leaf.tensor)
     }
 
-    /// Whether these are the same tensors in the same order.
-    pub(crate) fn are(&self, others: &Leaves) -> bool {
-        self.0.iter().map(|leaf| leaf.id).eq(others.0.iter().map(|leaf| leaf.id))
+    /// What tells the tensors apart, in an order that depends on the graph alone.
+    pub(crate) fn ids(&self) -> Vec<usize> {
+        self.0.iter().map(|leaf| leaf.id).collect()
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn with_backward<const N: usize, F>(
 where
     F: Fn(&Tensor, usize) -> Result<Tensor> + Send + Sync + 'static,
 {
-    with_gradients(&inputs, y, move |gradient, needed| {
+    attach(&inputs, false, y, move |gradient, _, needed| {
         let gradients = needed.iter().enumerate().map(|(input, &needed)| match needed {
             true => backward(gradient, input).map(Some),
             false => Ok(None),
@@ -54,11 +54,22 @@ where
     })
 }
 
-/// [`with_backward`] for gradients that are computed together: `gradients(gradient, needed)` is called once in a
-/// backward pass. It returns the gradient of each input, of which those are used that are `needed`.
-pub(crate) fn with_gradients<F>(inputs: &[&Tensor], y: Tensor, gradients: F) -> Result<Tensor>
+/// [`with_backward`] for gradients that are computed from the inputs, and together.
+///
+/// `gradients(gradient, inputs, needed)` is called once in a backward pass. It returns the gradient of each input, of
+/// which those are used that are `needed`. The graph keeps the inputs as libtorch's own operations do: until a
+/// backward pass that does not keep the graph, and with an error if they are modified in place before that.
+pub(crate) fn with_inputs<F>(inputs: &[&Tensor], y: Tensor, gradients: F) -> Result<Tensor>
 where
-    F: Fn(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+    F: Fn(&Tensor, &[Tensor], &[bool]) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+{
+    attach(inputs, true, y, gradients)
+}
+
+/// Puts a closure into the graph. It gets the inputs if the graph is to `keep` them.
+fn attach<F>(inputs: &[&Tensor], keep: bool, y: Tensor, gradients: F) -> Result<Tensor>
+where
+    F: Fn(&Tensor, &[Tensor], &[bool]) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 {
     let inputs: Vec<_> = inputs.iter().map(|input| input.as_ptr()).collect();
     let closure = Closure {
@@ -72,7 +83,7 @@ where
     let result = unsafe {
         let error = (&raw mut error).cast();
         let count = inputs.len();
-        tch_dropout_with_backward(inputs.as_ptr(), count, y.as_ptr(), closure, tell, error)
+        tch_dropout_with_backward(inputs.as_ptr(), count, keep, y.as_ptr(), closure, tell, error)
     };
     if result.is_null() {
         return Err(TchError::Torch(error).into());
@@ -85,6 +96,7 @@ unsafe extern "C" {
     fn tch_dropout_with_backward(
         inputs: *const *const C_tensor,
         count: usize,
+        keep: bool,
         y: *const C_tensor,
         closure: Closure,
         tell: Tell,
@@ -96,14 +108,15 @@ unsafe extern "C" {
 #[repr(C)]
 struct Closure {
     data: *mut c_void,
-    /// Writes a new tensor, which C++ owns, for each input that is needed. Returns false after passing an error
-    /// to `tell`.
+    /// Gets the inputs if the graph keeps them, else null. Writes a new tensor, which C++ owns, for each input that
+    /// is needed, or returns false after passing an error to `tell`.
     call: unsafe extern "C" fn(
         data: *const c_void,
         gradient: *const C_tensor,
+        inputs: *const *const C_tensor,
         needed: *const bool,
         results: *mut *mut C_tensor,
-        inputs: usize,
+        count: usize,
         tell: Tell,
         to: *mut c_void,
     ) -> bool,
@@ -113,29 +126,38 @@ struct Closure {
 unsafe extern "C" fn call<F>(
     data: *const c_void,
     gradient: *const C_tensor,
+    inputs: *const *const C_tensor,
     needed: *const bool,
     results: *mut *mut C_tensor,
-    inputs: usize,
+    count: usize,
     tell: Tell,
     to: *mut c_void,
 ) -> bool
 where
-    F: Fn(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>,
+    F: Fn(&Tensor, &[Tensor], &[bool]) -> Result<Vec<Option<Tensor>>>,
 {
-    // SAFETY: C++ has a flag and a place for each input, both during this call.
-    let needed = unsafe { slice::from_raw_parts(needed, inputs) };
-    // SAFETY: as above; no one else uses the places.
-    let results = unsafe { slice::from_raw_parts_mut(results, inputs) };
     // A panic must not unwind into C++. Only the closure can see what it leaves half done.
     let made = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the box of an `F`, which lives until `drop_box` is called.
         let gradients = unsafe { &*data.cast::<F>() };
-        // SAFETY: a tensor that C++ holds during this call, and which is not freed here.
-        let gradient = ManuallyDrop::new(unsafe { Tensor::from_ptr(gradient.cast_mut()) });
-        gradients(&gradient, needed)
+        // SAFETY: C++ has a flag for each input during this call.
+        let needed = unsafe { slice::from_raw_parts(needed, count) };
+        // SAFETY: C++ holds the gradient and the inputs during this call, and they are not freed here.
+        let gradient = unsafe { borrowed(gradient) };
+        let inputs: &[_] = match inputs.is_null() {
+            true => &[],
+            // SAFETY: a pointer for each input.
+            false => unsafe { slice::from_raw_parts(inputs, count) },
+        };
+        // SAFETY: as for the gradient.
+        let inputs: Vec<Tensor> =
+            inputs.iter().map(|&x| unsafe { borrowed(x) }.shallow_clone()).collect();
+        gradients(&gradient, &inputs, needed)
     }));
     let error = match made {
         Ok(Ok(made)) => {
+            // SAFETY: C++ has a place for each input, which no one else uses.
+            let results = unsafe { slice::from_raw_parts_mut(results, count) };
             for (result, made) in results.iter_mut().zip(made) {
                 if let Some(made) = made {
                     *result = ManuallyDrop::new(made).as_mut_ptr();
@@ -149,6 +171,12 @@ where
     // SAFETY: what C++ gave for this; the text is copied.
     unsafe { tell(to, error.as_ptr().cast(), error.len()) };
     false
+}
+
+/// A tensor that someone else holds, and frees.
+unsafe fn borrowed(tensor: *const C_tensor) -> ManuallyDrop<Tensor> {
+    // SAFETY: only read, as the caller says, and not freed here.
+    ManuallyDrop::new(unsafe { Tensor::from_ptr(tensor.cast_mut()) })
 }
 
 unsafe extern "C" fn drop_box<F>(data: *mut c_void) {

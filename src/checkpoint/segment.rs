@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use super::replay::{self, Draws};
 use crate::autograd::leaves::{Leaves, Moment};
 use crate::autograd::setting::{self, Setting};
-use crate::autograd::{with_backward, with_gradients};
+use crate::autograd::{with_backward, with_inputs};
 use crate::error::{CheckpointError, Result};
 use crate::trace;
 
@@ -22,45 +22,39 @@ where
     if trace::is_tracing() {
         return function(inputs);
     }
-    let mut versions = versions(inputs)?;
+    let versions = versions(inputs)?;
     let mut setting = Setting::now(&inputs)?;
-    let cut_off = |x: &Tensor| Ok(x.f_detach()?.f_set_requires_grad(x.requires_grad())?);
-    let cut = inputs.iter().map(|x| cut_off(x)).collect::<Result<Vec<_>>>()?;
-
+    let cut = cut_off(inputs)?;
     let start = Moment::now();
     let (y, draws) = replay::record(|| function(as_array(&cut)));
     let y = y?;
     if !y.requires_grad() {
         return Ok(y);
     }
+    if self::versions(inputs)? != versions {
+        return Err(CheckpointError::ModifiesInput.into());
+    }
     setting.forget_unused()?;
     let leaves = Leaves::of(&y, &as_array::<N>(&cut), &start)?;
-    versions.extend(self::versions(leaves.tensors())?);
-    let (kind, size) = (y.kind(), y.size());
+    let segment =
+        Segment { function, leaves: leaves.ids(), draws, setting, kind: y.kind(), size: y.size() };
     // Without its graph, so that this is freed.
     let y = y.f_detach()?;
-
-    let of: Vec<Tensor> =
-        inputs.into_iter().chain(leaves.tensors()).map(Tensor::shallow_clone).collect();
-    let segment = Segment { function, inputs: cut, leaves, versions, draws, setting, kind, size };
+    let all: Vec<&Tensor> = inputs.into_iter().chain(leaves.tensors()).collect();
     let segment = Mutex::new(segment);
-    with_gradients(&of.iter().collect::<Vec<_>>(), y, move |gradient, needed| {
-        segment.lock().unwrap_or_else(PoisonError::into_inner).gradients(gradient, needed)
+    with_inputs(&all, y, move |of_y, all, needed| {
+        segment.lock().unwrap_or_else(PoisonError::into_inner).gradients(of_y, all, needed)
     })
 }
 
-/// What it takes to run a segment again.
+/// What it takes to run a segment again, besides its inputs.
 struct Segment<const N: usize, F> {
     function: F,
-    /// Leaves that share the inputs' memory.
-    inputs: Vec<Tensor>,
-    /// The parameters that the segment uses.
-    leaves: Leaves,
-    /// How often the inputs and the leaves had been written to.
-    versions: Vec<i64>,
+    /// The parameters that it uses.
+    leaves: Vec<usize>,
     draws: Draws,
     setting: Setting,
-    /// Those of the output.
+    /// Those of its output.
     kind: Kind,
     size: Vec<i64>,
 }
@@ -70,42 +64,42 @@ where
     F: Fn([&Tensor; N]) -> Result<Tensor>,
 {
     /// The gradients of the inputs and the leaves, given that of the output.
-    fn gradients(&self, of_y: &Tensor, needed: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn gradients(
+        &self,
+        of_y: &Tensor,
+        all: &[Tensor],
+        needed: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
         if setting::is_recorded() {
             return Err(CheckpointError::SecondDerivative.into());
         }
-        // Without `y`, which the graph need not keep.
-        let root = with_gradient(self.run_again()?, of_y)?;
-        let all = self.tensors().zip(needed);
+        let (inputs, leaves) = all.split_at(N);
+        let inputs = cut_off(inputs)?;
+        // Without `y`, which its graph need not keep.
+        let root = with_gradient(self.run_again(&inputs)?, of_y)?;
+        let all = inputs.iter().chain(leaves).zip(needed);
         let wanted: Vec<&Tensor> = all.filter_map(|(x, &needed)| needed.then_some(x)).collect();
         let mut found = Tensor::f_run_backward(&[root], &wanted, false, false)?.into_iter();
         Ok(needed.iter().map(|&needed| if needed { found.next() } else { None }).collect())
     }
 
     /// The output again, with its graph.
-    fn run_again(&self) -> Result<Tensor> {
-        if versions(self.tensors())? != self.versions {
-            return Err(CheckpointError::Modified.into());
-        }
-        let inputs = as_array(&self.inputs);
+    fn run_again(&self, inputs: &[Tensor]) -> Result<Tensor> {
+        let inputs = as_array(inputs);
         let start = Moment::now();
         let function = || tch::with_grad(|| (self.function)(inputs));
         let (y, is_complete) = self.setting.run(|| replay::replay(self.draws.clone(), function))?;
         let y = y?;
-        if !is_complete {
-            return Err(CheckpointError::Changed("it drew fewer masks").into());
-        }
-        if (y.kind(), y.size()) != (self.kind, self.size.clone()) {
-            return Err(CheckpointError::Changed("its output had another kind or shape").into());
-        }
-        if !Leaves::of(&y, &inputs, &start)?.are(&self.leaves) {
-            return Err(CheckpointError::Changed("it used other parameters").into());
-        }
-        Ok(y)
-    }
-
-    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        self.inputs.iter().chain(self.leaves.tensors())
+        let changed = if !is_complete {
+            "it drew fewer masks"
+        } else if y.kind() != self.kind || y.size() != self.size {
+            "its output had another kind or shape"
+        } else if Leaves::of(&y, &inputs, &start)?.ids() != self.leaves {
+            "it used other parameters"
+        } else {
+            return Ok(y);
+        };
+        Err(CheckpointError::Changed(changed).into())
     }
 }
 
@@ -118,6 +112,12 @@ fn with_gradient(y: Tensor, gradient: &Tensor) -> Result<Tensor> {
             Ok(gradient.lock().unwrap_or_else(PoisonError::into_inner).shallow_clone())
         })
     })
+}
+
+/// Leaves that share the tensors' memory.
+fn cut_off<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<Vec<Tensor>> {
+    let cut = |x: &Tensor| Ok(x.f_detach()?.f_set_requires_grad(x.requires_grad())?);
+    tensors.into_iter().map(cut).collect()
 }
 
 /// How often each tensor has been written to.
