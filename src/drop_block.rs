@@ -115,7 +115,7 @@ impl DropBlock {
             let expected = "[N, C, L], [N, C, H, W] or [N, C, D, H, W]".to_owned();
             return Err(Error::InputShape { layer: "DropBlock", expected, shape: x.size() });
         }
-        let p = self.noise.effective_p(x, train);
+        let p = self.noise.effective_p(x, train)?;
         if p.is_zero() {
             return Ok(x.shallow_clone());
         }

@@ -156,7 +156,7 @@ impl PatchDropout {
             };
             return Err(Error::InputShape { layer: "PatchDropout", expected, shape: size });
         }
-        let p = self.noise.effective_p(x, train);
+        let p = self.noise.effective_p(x, train)?;
         let patches = size[1] - prefix;
         let kept = ((patches as f64 * (1.0 - p.get())) as i64).max(1);
         if kept >= patches {

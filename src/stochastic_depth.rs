@@ -139,7 +139,7 @@ impl StochasticDepth {
         F: FnOnce(&Tensor) -> Result<Tensor>,
     {
         let mask = self.noise.draw_mask(x, train)?;
-        if self.noise.effective_p(x, train).is_zero() {
+        if self.noise.effective_p(x, train)?.is_zero() {
             return Ok(x.f_add(&run(branch, x)?)?);
         }
         if scope::is_active() || trace::is_tracing() {
