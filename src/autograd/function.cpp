@@ -30,15 +30,15 @@ struct Closure {
 };
 
 // The arguments of Function::forward that are no inputs, and have no gradient.
-constexpr size_t OTHERS = 3;
+constexpr size_t OTHERS = 2;
 
 using Data = std::unique_ptr<void, decltype(Closure::drop)>;
 
 // The closure, in a form that a node of the graph can hold and drop.
 class Backward final : public torch::CustomClassHolder {
 public:
-  Backward(Data data, decltype(Closure::call) call, size_t inputs)
-      : inputs(inputs), data(std::move(data)), call(call) {}
+  Backward(Data data, decltype(Closure::call) call, size_t inputs, bool keeps_inputs)
+      : inputs(inputs), keeps_inputs(keeps_inputs), data(std::move(data)), call(call) {}
 
   // Undefined tensors for inputs that are not needed, and for the last arguments of forward.
   variable_list operator()(const Tensor &gradient, const variable_list &kept,
@@ -62,6 +62,7 @@ public:
   }
 
   const size_t inputs;
+  const bool keeps_inputs;
 
 private:
   Data data;
@@ -71,9 +72,9 @@ private:
 struct Function : torch::autograd::Function<Function> {
   // `y` is a pointer, since a tensor would count as one more input.
   static Tensor forward(AutogradContext *context, at::TensorList inputs, const Tensor *y,
-                        bool keep, c10::intrusive_ptr<Backward> backward) {
+                        c10::intrusive_ptr<Backward> backward) {
     context->set_materialize_grads(false);
-    if (keep)
+    if (backward->keeps_inputs)
       context->save_for_backward(inputs.vec());
     context->saved_data["backward"] = c10::IValue::make_capsule(std::move(backward));
     // libtorch would overwrite the history that the tensor has, for everyone who holds it.
@@ -88,7 +89,9 @@ struct Function : torch::autograd::Function<Function> {
     auto needed = std::make_unique<bool[]>(backward->inputs);
     for (size_t input = 0; input < backward->inputs; ++input)
       needed[input] = context->needs_input_grad(input);
-    return (*backward)(gradients[0], context->get_saved_variables(), needed.get());
+    // Asking for what was not kept would be an error in the second backward pass.
+    auto kept = backward->keeps_inputs ? context->get_saved_variables() : variable_list();
+    return (*backward)(gradients[0], kept, needed.get());
   }
 };
 
@@ -106,8 +109,8 @@ extern "C" Tensor *tch_dropout_with_backward(const Tensor *const *inputs, size_t
     // Function would do this too, but makes a node first, which takes as long as a small product.
     if (!at::GradMode::is_enabled() || !torch::autograd::any_variable_requires_grad(variables))
       return new Tensor(*y);
-    auto backward = c10::make_intrusive<Backward>(std::move(data), closure.call, count);
-    return new Tensor(Function::apply(at::TensorList(variables), y, keep, std::move(backward)));
+    auto backward = c10::make_intrusive<Backward>(std::move(data), closure.call, count, keep);
+    return new Tensor(Function::apply(at::TensorList(variables), y, std::move(backward)));
   } catch (const std::exception &error) {
     tell(to, error.what(), std::strlen(error.what()));
   } catch (...) {

@@ -20,6 +20,7 @@ pub(super) struct Draws {
     counters: VecDeque<Counter>,
 }
 
+#[cfg(recompute)]
 impl Draws {
     fn is_empty(&self) -> bool {
         self.probabilities.is_empty() && self.counters.is_empty()
