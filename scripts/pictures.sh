@@ -7,8 +7,8 @@
 # Without a NAME, it draws masks and speed, and uncertainty if it finds MNIST (in MNIST_DIR, or in the
 # example's own directory). masks and speed must be identical to the byte. Training rounds differently on
 # another processor: uncertainty must have the same words and lines, and its numbers may differ by at most 2
-# on average (another seed, and libtorch's code for older processors, gave 1). For mnist, which takes
-# minutes, the difference is only reported.
+# on average (another seed, and libtorch's code for older processors, gave 1). For mnist and language-model,
+# which take minutes, the difference is only reported.
 set -eu
 cd "$(dirname "$0")/.."
 data=${MNIST_DIR:-data/mnist}
@@ -27,8 +27,9 @@ draw() {
         run mnist -- --data-dir "$data" --model mlp --train-limit 2000 --epochs 30 --runs 10 \
             --layers none,elements,libtorch --plot "$2"
         ;;
+    language-model) run language_model -- --out "$2" ;;
     *)
-        echo "pictures.sh: expected masks, speed, uncertainty or mnist, got '$1'" >&2
+        echo "pictures.sh: expected masks, speed, uncertainty, mnist or language-model, got '$1'" >&2
         exit 2
         ;;
     esac
@@ -38,7 +39,7 @@ draw() {
 compare() {
     case $1 in
     uncertainty) run compare_pictures -- --within 2 "docs/images/$1.svg" "$2" ;;
-    mnist) run compare_pictures -- "docs/images/$1.svg" "$2" || true ;;
+    mnist | language-model) run compare_pictures -- "docs/images/$1.svg" "$2" || true ;;
     *) run compare_pictures -- "docs/images/$1.svg" "$2" ;;
     esac
 }

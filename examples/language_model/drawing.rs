@@ -5,7 +5,7 @@ use picture::plane::{Plane, Scale, apart};
 use svg::node::element::Group;
 
 use crate::learner::{Learner, Losses};
-use crate::model::Rates;
+use crate::model::Architecture;
 
 // In pixels.
 const HEIGHT: f64 = 390.0;
@@ -18,7 +18,7 @@ const NAMES_APART: f64 = 17.0;
 /// A class for each model's line.
 const COLOURS: [&str; 2] = ["orange", "blue"];
 
-pub fn draw(learners: &[Learner; 2], rates: &Rates) -> String {
+pub fn draw(learners: &[Learner; 2], model: Architecture) -> String {
     let [without, with] =
         learners.each_ref().map(|learner| learner.best().map_or(f64::NAN, |(_, loss)| loss));
     let title =
@@ -31,9 +31,8 @@ pub fn draw(learners: &[Learner; 2], rates: &Rates) -> String {
         losses.training
     }));
     page.add(chart(VALIDATION, "on the validation text", learners, |losses| losses.validation));
-    let Rates { dropout, depth } = rates;
     let caption = format!(
-        "{} weights, on this repository's documentation; dropout {dropout}, stochastic depth {depth}.",
+        "{model} of {} weights, trained on the characters of this repository's licences.",
         learners[0].weights()
     );
     page.add(text(caption, (14.0, HEIGHT - 12.0), "soft small"));

@@ -4,10 +4,9 @@ use anyhow::Result;
 use tch::nn::{self, ModuleT, OptimizerConfig};
 use tch::{Device, Tensor};
 
-use crate::model::{self, Architecture, Rates};
+use crate::model::Architecture;
 use crate::text::{Batch, Text};
 
-const LEARNING_RATE: f64 = 1e-3;
 /// Gradients that are longer in all are shortened to this.
 const LONGEST_GRADIENT: f64 = 1.0;
 
@@ -32,11 +31,11 @@ impl Learner {
         name: &'static str,
         architecture: Architecture,
         symbols: i64,
-        rates: Rates,
+        scale: f64,
     ) -> Result<Learner> {
         let vs = nn::VarStore::new(Device::Cpu);
-        let model = model::build(architecture, &vs.root(), symbols, rates)?;
-        let optimizer = nn::AdamW::default().build(&vs, LEARNING_RATE)?;
+        let model = architecture.build(&vs.root(), symbols, scale)?;
+        let optimizer = nn::AdamW::default().build(&vs, architecture.learning_rate())?;
         Ok(Learner { name, history: Vec::new(), vs, model, optimizer })
     }
 

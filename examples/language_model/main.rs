@@ -1,10 +1,12 @@
 //! A language model of characters that is trained twice, side by side: without dropout and with it. The text
-//! is this repository's documentation, so little that the first soon knows it by heart.
+//! is this repository's two licences, so little that the first model soon knows it by heart.
 //!
 //!     cargo run --release --example language_model -- --out language_model.svg
+//!     cargo run --release --example language_model -- --model lstm --out lstm.svg
 
 mod drawing;
 mod learner;
+mod lstm;
 mod model;
 mod text;
 mod transformer;
@@ -19,7 +21,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 
 use crate::learner::{Learner, Losses};
-use crate::model::{Architecture, Rates};
+use crate::model::Architecture;
 use crate::text::Text;
 
 /// Trains a language model without dropout and with it, and compares their losses
@@ -29,16 +31,12 @@ struct Args {
     #[arg(long, value_enum, default_value_t = Architecture::Transformer)]
     model: Architecture,
 
-    /// The probability of dropping an attention weight, or a feature
-    #[arg(long, value_name = "P", default_value_t = 0.15)]
-    dropout: f64,
-
-    /// The probability of skipping the last branch (stochastic depth); earlier ones are skipped less often
-    #[arg(long, value_name = "P", default_value_t = 0.1)]
-    depth: f64,
+    /// Multiplies all probabilities of dropping
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    scale: f64,
 
     /// The number of training steps
-    #[arg(long, default_value_t = 1200, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
 
     /// The seed of the initial weights, the batches and the masks
@@ -74,11 +72,10 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    let text = Text::of_documentation()?;
+    let text = Text::of_licences();
     tch::manual_seed(args.seed.into());
-    let rates = Rates { dropout: args.dropout, depth: args.depth };
-    let mut without = Learner::new("without dropout", args.model, text.symbols(), Rates::NONE)?;
-    let mut with = Learner::new("with dropout", args.model, text.symbols(), rates)?;
+    let mut without = Learner::new("without dropout", args.model, text.symbols(), 0.0)?;
+    let mut with = Learner::new("with dropout", args.model, text.symbols(), args.scale)?;
     with.begin_as(&without)?;
 
     let steps = if args.quick { 10 } else { args.steps };
@@ -102,7 +99,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
         writeln!(out, "Lowest validation loss {}: {loss:.3}, at step {step}.", learner.name)?;
     }
 
-    let svg = drawing::draw(&learners, &rates);
+    let svg = drawing::draw(&learners, args.model);
     fs::write(&args.out, svg).with_context(|| format!("cannot write {}", args.out.display()))?;
     writeln!(out, "wrote {}", args.out.display())?;
     Ok(())

@@ -1,10 +1,7 @@
 //! The text: what is learned, and what shows whether it was learned by heart.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use tch::{Device, Kind, Tensor};
 
 /// How many characters a model sees at once, at most.
@@ -12,7 +9,7 @@ pub const LENGTH: i64 = 64;
 /// Sequences in a batch.
 const BATCH: i64 = 32;
 /// Of so many paragraphs, one is for validation.
-const ONE_IN: usize = 8;
+const ONE_IN: usize = 5;
 
 /// Characters as numbers, counted from 0.
 pub struct Text {
@@ -28,28 +25,18 @@ pub struct Batch {
 }
 
 impl Text {
-    /// The repository's pages, paragraph by paragraph.
-    pub fn of_documentation() -> Result<Text> {
-        let mut text = String::new();
-        for page in pages()? {
-            text += &fs::read_to_string(&page)
-                .with_context(|| format!("cannot read {}", page.display()))?;
-        }
+    /// This repository's licences, paragraph by paragraph.
+    pub fn of_licences() -> Text {
+        let text = concat!(include_str!("../../LICENSE-APACHE"), include_str!("../../LICENSE-MIT"));
         let symbols: Vec<char> = text.chars().collect::<BTreeSet<_>>().into_iter().collect();
-        let numbers = |paragraphs: Vec<&str>| {
-            let number = |c| symbols.binary_search(&c).expect("a character of the text") as i64;
-            Tensor::from_slice(&paragraphs.concat().chars().map(number).collect::<Vec<_>>())
+        let number = |c| symbols.binary_search(&c).expect("a character of the text") as i64;
+        let part = |is_validation: bool| {
+            let paragraphs = text.split_inclusive("\n\n").zip((1..=ONE_IN).cycle());
+            let paragraphs = paragraphs.filter(|(_, count)| (*count == ONE_IN) == is_validation);
+            let characters = paragraphs.flat_map(|(paragraph, _)| paragraph.chars());
+            Tensor::from_slice(&characters.map(number).collect::<Vec<_>>())
         };
-        let paragraphs = text.split_inclusive("\n\n").enumerate();
-        let (validation, training): (Vec<_>, Vec<_>) =
-            paragraphs.partition(|(number, _)| number % ONE_IN == ONE_IN - 1);
-        let without_numbers =
-            |paragraphs: Vec<(usize, _)>| paragraphs.into_iter().map(|(_, p)| p).collect();
-        Ok(Text {
-            training: numbers(without_numbers(training)),
-            validation: numbers(without_numbers(validation)),
-            symbols: symbols.len() as i64,
-        })
+        Text { training: part(false), validation: part(true), symbols: symbols.len() as i64 }
     }
 
     /// How many different characters there are.
@@ -90,21 +77,4 @@ impl Batch {
     fn one_after_the_other(text: &Tensor) -> Batch {
         Batch::new(&text.unfold(0, LENGTH + 1, LENGTH))
     }
-}
-
-/// The Markdown files of the repository and of its docs/, in an order that does not depend on the file
-/// system.
-fn pages() -> Result<Vec<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut pages = Vec::new();
-    for folder in [root, &root.join("docs")] {
-        let files =
-            fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-        for file in files {
-            pages.push(file?.path());
-        }
-    }
-    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
-    pages.sort();
-    Ok(pages)
 }

@@ -4,17 +4,25 @@
 use anyhow::Result;
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
-use tch_dropout::{MultiHeadAttentionConfig, TrueDropout, multi_head_attention};
+use tch_dropout::{
+    MultiHeadAttentionConfig, StochasticDepth, TrueDropout, multi_head_attention,
+    stochastic_depth_rates,
+};
 
-use crate::model::Rates;
 use crate::text::LENGTH;
 
 const FEATURES: i64 = 128;
 const HEADS: i64 = 4;
-const BLOCKS: i64 = 2;
+const BLOCKS: usize = 2;
+
+// The probabilities of dropping: an attention weight; a feature of what is added to the residual; and a
+// branch of the last block, where earlier ones are dropped less often.
+const ATTENTION: f64 = 0.15;
+const RESIDUAL: f64 = 0.15;
+const DEPTH: f64 = 0.1;
 
 #[derive(Debug)]
-pub struct Transformer {
+pub struct Model {
     symbols: nn::Embedding,
     /// A vector for each position, `[LENGTH, FEATURES]`.
     positions: Tensor,
@@ -24,26 +32,26 @@ pub struct Transformer {
     logits: nn::Linear,
 }
 
-pub fn transformer(vs: &nn::Path, symbols: i64, rates: Rates) -> Result<Transformer> {
+/// All probabilities are multiplied by `scale`.
+pub fn model(vs: &nn::Path, symbols: i64, scale: f64) -> Result<Model> {
     let mut branches = Vec::new();
-    for block in 0..BLOCKS {
+    for (block, depth) in stochastic_depth_rates(DEPTH * scale, BLOCKS).enumerate() {
         let vs = vs / "blocks" / block;
-        // The deeper, the more often skipped (Huang et al. 2016).
-        let rates = Rates { depth: rates.depth * (block + 1) as f64 / BLOCKS as f64, ..rates };
+        let (attention, network) = (&vs / "attention", &vs / "network");
         let config =
-            MultiHeadAttentionConfig { p: rates.dropout, causal: true, ..Default::default() };
-        let attention = multi_head_attention(&vs / "attention", FEATURES, HEADS, config)?;
-        branches.push(Branch::new(&(&vs / "attend"), attention, rates)?);
-        branches.push(Branch::new(&(&vs / "think"), feed_forward(&vs), rates)?);
+            MultiHeadAttentionConfig { p: ATTENTION * scale, causal: true, ..Default::default() };
+        let module = multi_head_attention(&attention, FEATURES, HEADS, config)?;
+        branches.push(Branch::new(&attention, module, RESIDUAL * scale, depth)?);
+        branches.push(Branch::new(&network, feed_forward(&network), RESIDUAL * scale, depth)?);
     }
     let small = nn::EmbeddingConfig {
         ws_init: nn::Init::Randn { mean: 0.0, stdev: 0.1 },
         ..Default::default()
     };
-    Ok(Transformer {
+    Ok(Model {
         symbols: nn::embedding(vs / "symbols", symbols, FEATURES, small),
         positions: vs.randn("positions", &[LENGTH, FEATURES], 0.0, 0.1),
-        dropout: TrueDropout::elements(rates.dropout)?,
+        dropout: TrueDropout::elements(RESIDUAL * scale)?,
         branches,
         norm: nn::layer_norm(vs / "norm", vec![FEATURES], Default::default()),
         logits: linear(vs / "logits", FEATURES, symbols),
@@ -64,7 +72,7 @@ fn linear(vs: nn::Path, inputs: i64, outputs: i64) -> nn::Linear {
     nn::linear(vs, inputs, outputs, nn::LinearConfig { ws_init, ..Default::default() })
 }
 
-impl ModuleT for Transformer {
+impl ModuleT for Model {
     fn forward_t(&self, symbols: &Tensor, train: bool) -> Tensor {
         let positions = self.positions.narrow(0, 0, symbols.size()[1]);
         let x = self.dropout.forward_t(&(self.symbols.forward(symbols) + positions), train);
@@ -73,30 +81,32 @@ impl ModuleT for Transformer {
     }
 }
 
-/// What is added to `x`: attention, or the feed-forward network.
+/// `x`, and what is added to it: attention, or the feed-forward network.
 #[derive(Debug)]
 struct Branch {
     norm: nn::LayerNorm,
     module: Box<dyn ModuleT>,
     dropout: TrueDropout,
-    /// Stochastic depth.
-    depth: TrueDropout,
+    depth: StochasticDepth,
 }
 
 impl Branch {
-    fn new(vs: &nn::Path, module: impl ModuleT + 'static, rates: Rates) -> Result<Branch> {
+    fn new(vs: &nn::Path, module: impl ModuleT + 'static, p: f64, depth: f64) -> Result<Branch> {
         Ok(Branch {
             norm: nn::layer_norm(vs / "norm", vec![FEATURES], Default::default()),
             module: Box::new(module),
-            dropout: TrueDropout::elements(rates.dropout)?,
-            depth: TrueDropout::samples(rates.depth)?,
+            dropout: TrueDropout::elements(p)?,
+            depth: StochasticDepth::new(depth)?,
         })
     }
 }
 
 impl ModuleT for Branch {
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
-        let y = self.module.forward_t(&self.norm.forward(x), train);
-        self.depth.forward_add(&self.dropout.forward_t(&y, train), x, train)
+        let branch = |x: &Tensor| {
+            let y = self.module.forward_t(&self.norm.forward(x), train);
+            self.dropout.forward_t(&y, train)
+        };
+        self.depth.forward(x, branch, train)
     }
 }
