@@ -22,18 +22,23 @@ impl Adam {
         Ok(Adam { t: 0, m: zeros()?, v: zeros()? })
     }
 
-    /// The weights after one step.
+    /// One step, in place.
     pub fn step(
         &mut self,
-        weights: &Tensor,
+        weights: &mut Tensor,
         gradient: &Tensor,
         lr: f64,
-    ) -> Result<Tensor, TchError> {
+    ) -> Result<(), TchError> {
         self.t += 1;
-        self.m = &self.m * BETA1 + gradient * (1.0 - BETA1);
-        self.v = &self.v * BETA2 + gradient.f_square()? * (1.0 - BETA2);
-        let unbiased = |moment: &Tensor, beta: f64| moment / (1.0 - beta.powf(self.t as f64));
-        let (m, v) = (unbiased(&self.m, BETA1), unbiased(&self.v, BETA2));
-        Ok(weights - m / (v.f_sqrt()? + EPSILON) * lr)
+        let _ = self.m.f_lerp_(gradient, 1.0 - BETA1)?;
+        let _ = self.v.f_lerp_(&gradient.f_square()?, 1.0 - BETA2)?;
+        // The moments began at 0, and are that much too small.
+        let [m, v] = [BETA1, BETA2].map(|beta| 1.0 - beta.powf(self.t as f64));
+        let mut root = self.v.f_sqrt()?;
+        root /= v.sqrt();
+        root += EPSILON;
+        let mut update = self.m.f_div(&root)?;
+        update *= lr / m;
+        weights.f_sub_(&update).map(drop)
     }
 }

@@ -14,3 +14,7 @@ pub mod replica;
 pub mod report;
 pub mod train;
 pub mod watch;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -41,8 +41,8 @@ impl Replica {
             .then(|| self.model.forward_t(images, true).cross_entropy_for_logits(labels));
         let gradient = gradient::of_batch(ranks, &self.variables, loss.as_ref(), *part)?;
         let _no_grad = tch::no_grad_guard();
-        let weights = flatten(&self.variables)?;
-        let weights = self.state.adam.step(&weights, &gradient.vector, lr)?;
+        let mut weights = flatten(&self.variables)?;
+        self.state.adam.step(&mut weights, &gradient.vector, lr)?;
         unflatten(&weights, &mut self.variables)?;
         Ok(gradient.loss)
     }

@@ -19,7 +19,7 @@ fn adam_is_libtorchs() {
     for _ in 0..20 {
         let gradient = Tensor::randn([100], options);
         optimizer.backward_step(&theirs.dot(&gradient));
-        ours = adam.step(&ours, &gradient, 1e-2).unwrap();
+        adam.step(&mut ours, &gradient, 1e-2).unwrap();
     }
     // 20 steps of 0.01, and the rounding of f32.
     assert_close(&ours, &theirs.detach(), 1e-6);
