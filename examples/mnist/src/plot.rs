@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::Result;
-use picture::page::{Page, tenth, text};
-use picture::plane::{Plane, Scale, apart};
-use picture::style::SERIES;
+use picture::lines::{self, Line, frame};
+use picture::page::{Page, text};
+use picture::plane::{Plane, Scale};
 use svg::node::element::Group;
 
 use crate::curves;
@@ -28,8 +28,6 @@ const TOP: f64 = 78.0;
 const BOTTOM: f64 = 335.0;
 const LOSS: (f64, f64) = (56.0, 300.0);
 const MACRO_F1: (f64, f64) = (478.0, 722.0);
-/// The smallest gap between two names at the ends of their lines.
-const NAMES_APART: f64 = 17.0;
 /// The most points that a line can show.
 const POINTS: usize = 200;
 
@@ -68,7 +66,9 @@ fn losses(series: &[Series]) -> Group {
     let chart = frame(&plane, &title, "step")
         .add(plane.levels(&decades(&plane.y), power_of_ten))
         .add(plane.labels(&plane.x.ticks(5), |step| step.to_string()));
-    draw_lines(chart, &plane, series, lines)
+    let lines = series.iter().zip(lines);
+    let line = |(one, points): (&Series, _)| Line { name: one.name.clone(), points, band: vec![] };
+    lines::add(chart, &plane, lines.map(line).collect())
 }
 
 /// The means of the runs as lines, and their standard errors as bands.
@@ -83,18 +83,18 @@ fn macro_f1(series: &[Series]) -> Group {
         Some(2..) => "macro F1 on the test set, mean ± standard error",
         _ => "macro F1 on the test set",
     };
-    let mut chart = frame(&plane, title, "epoch")
+    let chart = frame(&plane, title, "epoch")
         .add(plane.levels(&plane.y.ticks(6), |f1| format!("{f1:.3}")))
         .add(plane.labels(&plane.x.ticks(6), |epoch| epoch.to_string()));
-    let by_epoch =
-        |one: &Series| (1..).map(f64::from).zip(one.macro_f1.to_vec()).collect::<Vec<_>>();
-    for (one, colour) in series.iter().zip(SERIES) {
-        let bands: Vec<_> =
-            by_epoch(one).into_iter().map(|(epoch, f1)| (epoch, band(&f1))).collect();
-        chart = chart.add(Group::new().set("class", colour).add(plane.band(&bands)));
-    }
-    let means = |one| by_epoch(one).into_iter().map(|(epoch, f1)| (epoch, f1.mean)).collect();
-    draw_lines(chart, &plane, series, series.iter().map(means).collect())
+    let line = |one: &Series| {
+        let by_epoch = || (1..).map(f64::from).zip(one.macro_f1);
+        Line {
+            name: one.name.clone(),
+            points: by_epoch().map(|(epoch, f1)| (epoch, f1.mean)).collect(),
+            band: by_epoch().map(|(epoch, f1)| (epoch, band(f1))).collect(),
+        }
+    };
+    lines::add(chart, &plane, series.iter().map(line).collect())
 }
 
 /// One standard error to each side.
@@ -103,38 +103,8 @@ fn band(f1: &Summary) -> RangeInclusive<f64> {
     f1.mean - error..=f1.mean + error
 }
 
-/// Each line in its colour, and its layer's name where it ends.
-fn draw_lines(
-    chart: Group,
-    plane: &Plane,
-    series: &[Series],
-    lines: Vec<Vec<(f64, f64)>>,
-) -> Group {
-    let end = |line: &Vec<(f64, f64)>| {
-        let last = line.iter().rev().find(|(_, y)| y.is_finite());
-        last.map_or(BOTTOM, |&(_, y)| plane.y.at(y).clamp(TOP, BOTTOM))
-    };
-    let heights = apart(&lines.iter().map(end).collect::<Vec<_>>(), NAMES_APART);
-    let right = plane.x.pixels().1 + 8.0;
-    let named = series.iter().zip(SERIES).zip(lines.into_iter().zip(heights));
-    named.fold(chart, |chart, ((one, colour), (line, height))| {
-        let name = text(&one.name, (right, tenth(height + 4.0)), "bold small");
-        chart.add(Group::new().set("class", colour).add(plane.line(line)).add(name))
-    })
-}
-
 fn plane(across: (f64, f64), x: RangeInclusive<f64>, y: RangeInclusive<f64>) -> Plane {
     Plane { x: Scale::new(x, across), y: Scale::new(y, (BOTTOM, TOP)) }
-}
-
-/// A chart's title above it, and the label of its x axis below.
-fn frame(plane: &Plane, title: &str, x: &str) -> Group {
-    let (left, right) = plane.x.pixels();
-    Group::new().add(text(title, (left - 42.0, TOP - 20.0), "")).add(text(
-        x,
-        ((left + right) / 2.0, BOTTOM + 40.0),
-        "middle soft small",
-    ))
 }
 
 /// The range of the numbers, with a margin; a usable one even for none, or a single one.

@@ -218,7 +218,8 @@ fn table(results: &[LayerResult]) -> Table {
     table
 }
 
-fn plus_minus(summary: &Summary, digits: usize) -> String {
+/// A mean with its standard deviation, if there is one.
+pub fn plus_minus(summary: &Summary, digits: usize) -> String {
     match summary.std {
         None => format!("{:.digits$}", summary.mean),
         Some(std) => format!("{:.digits$} ± {std:.digits$}", summary.mean),

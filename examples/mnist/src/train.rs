@@ -96,7 +96,7 @@ pub fn epoch(
 }
 
 /// One shuffle, then a gather per batch, all on the data's device.
-fn shuffled_batches(split: &Split, size: i64) -> impl Iterator<Item = (Tensor, Tensor)> + '_ {
+pub fn shuffled_batches(split: &Split, size: i64) -> impl Iterator<Item = (Tensor, Tensor)> + '_ {
     let order = Tensor::randperm(split.items(), (Kind::Int64, split.labels.device()));
     (0..split.items()).step_by(size as usize).map(move |start| {
         let batch = order.narrow(0, start, size.min(split.items() - start));

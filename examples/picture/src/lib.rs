@@ -2,6 +2,7 @@
 //! reader's light or dark scheme.
 
 pub mod compare;
+pub mod lines;
 pub mod page;
 pub mod plane;
 pub mod style;

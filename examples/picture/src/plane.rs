@@ -48,7 +48,7 @@ impl Scale {
         step.map_or(Vec::new(), |step| multiples(step).map(|k| times(k, step)).collect())
     }
 
-    fn holds(&self, value: f64) -> bool {
+    pub fn holds(&self, value: f64) -> bool {
         self.values.contains(&value)
     }
 }

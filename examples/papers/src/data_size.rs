@@ -1,0 +1,160 @@
+//! How much data does dropout need? Srivastava et al. 2014, Figure 10.
+//!
+//! The paper trains a 784-1024-1024-2048-10 network on 100 to 50,000 images, with dropout and without. Here
+//! the network is 784-512-512-10, and Adam takes as many steps on few images as on many.
+
+use std::ops::RangeInclusive;
+
+use anyhow::Result;
+use picture::lines::{self, Line, frame};
+use picture::page::{Page, text};
+use picture::plane::{Plane, Scale};
+use serde::Serialize;
+use tch::nn::{ModuleT, VarStore};
+use tch::{Device, Kind, Tensor};
+
+use mnist_experiment::console::print;
+use mnist_experiment::data::Split;
+use mnist_experiment::layer::Layer;
+use mnist_experiment::metrics::Summary;
+use mnist_experiment::report::plus_minus;
+
+use crate::network::mlp;
+use crate::options::Options;
+use crate::progress::Progress;
+use crate::training::{Training, error};
+
+const SIZES: [i64; 6] = [100, 500, 1_000, 5_000, 10_000, 50_000];
+const P: f64 = 0.5;
+const P_PIXELS: f64 = 0.2;
+const BATCH: i64 = 100;
+
+/// What is found for a number of training images.
+#[derive(Serialize)]
+struct Size {
+    images: i64,
+    /// Test errors in percent.
+    without_dropout: Summary,
+    with_dropout: Summary,
+    /// By how many percent the errors change with dropout, between networks that saw the same images.
+    change: Summary,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let (hidden, images_in_all) = options.full_or_quick(([512; 2], 1_000_000), ([64; 2], 30_000));
+    let sizes = options.full_or_quick(&SIZES[..], &SIZES[..3]);
+    let data = options.dataset()?;
+    let sizes: Vec<_> = sizes.iter().filter(|&&size| size <= data.train.items()).collect();
+    let progress = Progress::new(2 * options.runs() * images_in_all * sizes.len() as i64);
+
+    let mut results = Vec::new();
+    for &&size in &sizes {
+        let train = |layer, seed| -> Result<f64> {
+            progress.begin(format_args!("{size:6} images, dropout {layer:8}, seed {seed}"));
+            tch::manual_seed(seed);
+            let some = sample(&data.train, size);
+            let vs = VarStore::new(Device::Cpu);
+            let model = mlp(&vs.root(), &hidden, layer, (P_PIXELS, P))?;
+            let epochs = images_in_all / size;
+            let mut training = Training::new(&vs, &some, (epochs, BATCH), &progress)?;
+            for _ in 0..epochs {
+                training.epoch(|images, labels| {
+                    model.forward_t(images, true).cross_entropy_for_logits(labels)
+                });
+            }
+            let error = error(&model, &data.test)?;
+            progress.end(format_args!("{error:.2} % wrong"));
+            Ok(error)
+        };
+        let errors = |layer| -> Result<Vec<f64>> {
+            options.seeds().map(|seed| train(layer, seed)).collect()
+        };
+        let (without, with) = (errors(Layer::None)?, errors(Layer::Elements)?);
+        let change = without.iter().zip(&with).map(|(a, b)| 100.0 * (b / a - 1.0)).collect();
+        results.push(Size {
+            images: size,
+            without_dropout: Summary::new(without),
+            with_dropout: Summary::new(with),
+            change: Summary::new(change),
+        });
+    }
+    for Size { images, without_dropout, with_dropout, change } in &results {
+        print(format_args!(
+            "{images:6} images: {} % wrong without dropout, {} % with: a change of {} %",
+            plus_minus(without_dropout, 2),
+            plus_minus(with_dropout, 2),
+            plus_minus(change, 0)
+        ))?;
+    }
+    options.write("data-size", &data.name, &results, &draw(&data.name, options.runs(), &results))
+}
+
+/// Images by chance; the same ones after the same seed.
+fn sample(split: &Split, count: i64) -> Split {
+    let chosen = Tensor::randperm(split.items(), (Kind::Int64, Device::Cpu)).narrow(0, 0, count);
+    Split {
+        images: split.images.index_select(0, &chosen),
+        labels: split.labels.index_select(0, &chosen),
+    }
+}
+
+/// Test errors over the number of images, both on logarithmic scales.
+fn draw(data: &str, runs: i64, results: &[Size]) -> String {
+    let title = "How much data does dropout need?";
+    let description = "Test error with and without dropout by the number of training images, and by how \
+                       much dropout changes the number of errors.";
+    let mut page = Page::new(title, description, 420.0);
+    page.add(text(title, (14.0, 26.0), "title"));
+    let errors = |size: &Size| [size.without_dropout.mean, size.with_dropout.mean];
+    let (least, most) = results
+        .iter()
+        .flat_map(errors)
+        .fold((f64::MAX, 0.0f64), |(least, most), error| (least.min(error), most.max(error)));
+    let x = |images: i64| (images as f64).log10();
+    let sizes: Vec<_> = results.iter().map(|size| x(size.images)).collect();
+    let plane = Plane {
+        x: Scale::new(sizes[0]..=sizes[sizes.len() - 1], (56.0, 690.0)),
+        y: Scale::new((least * 0.85).log10()..=(most * 1.15).log10(), (310.0, 76.0)),
+    };
+    let heading = format!("test error on {data}, in %: mean ± standard deviation of {runs} runs");
+    let round = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0].map(f64::log10);
+    let shown: Vec<_> = round.into_iter().filter(|&error| plane.y.holds(error)).collect();
+    let line = |name: &str, errors: fn(&Size) -> &Summary| Line {
+        name: name.to_owned(),
+        points: results.iter().map(|size| (x(size.images), errors(size).mean.log10())).collect(),
+        band: results.iter().map(|size| (x(size.images), band(errors(size)))).collect(),
+    };
+    let chart = frame(&plane, &heading, "training images")
+        .add(plane.levels(&shown, |error| format!("{:.0} %", 10f64.powf(error))))
+        .add(plane.labels(&sizes, |images| thousands(10f64.powf(images).round() as i64)));
+    page.add(lines::add(
+        chart,
+        &plane,
+        vec![
+            line("without dropout", |size| &size.without_dropout),
+            line("with dropout", |size| &size.with_dropout),
+        ],
+    ));
+    let below = plane.y.pixels().0 + 76.0;
+    page.add(text("errors with", (plane.x.pixels().1 + 40.0, below - 8.0), "small"));
+    page.add(text("dropout", (plane.x.pixels().1 + 40.0, below + 8.0), "small"));
+    for size in results {
+        let change = format!("{:+.0} %", size.change.mean).replace('-', "−");
+        page.add(text(change, (plane.x.at(x(size.images)), below), "middle bold"));
+    }
+    page.finish()
+}
+
+/// One standard deviation to each side, on the logarithmic scale.
+fn band(error: &Summary) -> RangeInclusive<f64> {
+    let deviation = error.std.unwrap_or(0.0);
+    (error.mean - deviation).max(1e-3).log10()..=(error.mean + deviation).log10()
+}
+
+fn thousands(count: i64) -> String {
+    if count < 1_000 {
+        count.to_string()
+    } else {
+        format!("{},{:03}", count / 1_000, count % 1_000)
+    }
+}

@@ -1,0 +1,112 @@
+//! The options that all experiments take, and where their results go.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use serde::Serialize;
+use tch::Device;
+
+use mnist_experiment::console::note;
+use mnist_experiment::data::{self, DEFAULT_DIRECTORY, Dataset};
+use mnist_experiment::output;
+use mnist_experiment::values::{svg, whole};
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Options {
+    #[arg(long, value_name = "DIR", help = format!("A directory with the four IDX files, plain or .gz; MNIST is downloaded into it if it has none [default: {DEFAULT_DIRECTORY}]"))]
+    pub data_dir: Option<PathBuf>,
+
+    /// Use built-in digits; never touches the network
+    #[arg(long, conflicts_with = "data_dir")]
+    pub synthetic: bool,
+
+    /// A trial of a few seconds: smaller networks, less data and fewer steps, whose figures mean nothing
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Runs of everything, each with its own seed [default: 3, or 2 with --quick]
+    #[arg(long, value_parser = whole(1..=1_000))]
+    pub runs: Option<i64>,
+
+    /// The first run's seed; each further run adds 1
+    #[arg(long, default_value_t = 0, value_parser = whole(0..=1_000_000_000))]
+    pub seed: i64,
+
+    /// Write all figures to a JSON file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Draw the picture to an SVG file
+    #[arg(long, value_name = "FILE.svg", value_parser = PathBufValueParser::new().try_map(svg))]
+    pub plot: Option<PathBuf>,
+}
+
+/// What the JSON file has.
+#[derive(Serialize)]
+struct Report<'a, R> {
+    experiment: &'a str,
+    data: &'a str,
+    quick: bool,
+    seed: i64,
+    runs: i64,
+    results: R,
+}
+
+impl Options {
+    /// The first of these, or the second with `--quick`.
+    pub fn full_or_quick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    /// One for each run.
+    pub fn seeds(&self) -> Range<i64> {
+        self.seed..self.seed + self.runs()
+    }
+
+    pub fn runs(&self) -> i64 {
+        self.runs.unwrap_or(self.full_or_quick(3, 2))
+    }
+
+    /// Loads the data, once it is clear that the results can be written.
+    pub fn dataset(&self) -> Result<Dataset> {
+        self.check()?;
+        let dataset = if self.synthetic {
+            data::synthetic(Device::Cpu)?
+        } else {
+            data::load(self.data_dir.as_deref(), Device::Cpu)?
+        };
+        let (train, test) = (dataset.train.items(), dataset.test.items());
+        note(format_args!("{}: {train} training and {test} test images.", dataset.name));
+        Ok(dataset)
+    }
+
+    /// Checks, before training, whether the results can be written.
+    pub fn check(&self) -> Result<()> {
+        let files = [&self.json, &self.plot].map(|file| file.as_deref().map(output::destination));
+        ensure!(files[0].is_none() || files[0] != files[1], "--json and --plot name the same file");
+        [&self.json, &self.plot]
+            .into_iter()
+            .flatten()
+            .try_for_each(|file| output::check_writable(file))
+    }
+
+    /// Writes the results of an experiment to the files that were asked for.
+    pub fn write(
+        &self,
+        experiment: &str,
+        data: &str,
+        results: impl Serialize,
+        picture: &str,
+    ) -> Result<()> {
+        if let Some(file) = &self.json {
+            let (quick, seed, runs) = (self.quick, self.seed, self.runs());
+            let report = Report { experiment, data, quick, seed, runs, results };
+            let mut json = serde_json::to_vec_pretty(&report)?;
+            json.push(b'\n');
+            output::write(file, &json)?;
+        }
+        self.plot.as_ref().map_or(Ok(()), |file| output::write(file, picture.as_bytes()))
+    }
+}
