@@ -3,21 +3,37 @@
 use anyhow::Result;
 use clap::Parser;
 
-use crate::data_size;
 use crate::options::Options;
+use crate::{calibration, data_size, errors, rate, regression};
 
 /// What the papers on dropout report, run with tch-dropout
 #[derive(Parser, Debug)]
 #[command(name = "papers", max_term_width = 100, allow_negative_numbers = true)]
 pub enum Args {
+    /// How many errors does dropout prevent on MNIST? Srivastava et al. 2014, Table 2 and Figure 4
+    Errors(errors::Args),
+
     /// How much data does dropout need? Srivastava et al. 2014, Figure 10
     DataSize(Options),
+
+    /// Which p? Srivastava et al. 2014, Figure 9
+    Rate(Options),
+
+    /// Does a network know where it has seen no data? Gal and Ghahramani 2016, Figure 2
+    Regression(Options),
+
+    /// Is a classifier as sure as it should be? Gal and Ghahramani 2016; Guo et al. 2017
+    Calibration(Options),
 }
 
 impl Args {
     pub fn run(&self) -> Result<()> {
         match self {
+            Args::Errors(args) => errors::run(args),
             Args::DataSize(options) => data_size::run(options),
+            Args::Rate(options) => rate::run(options),
+            Args::Regression(options) => regression::run(options),
+            Args::Calibration(options) => calibration::run(options),
         }
     }
 }

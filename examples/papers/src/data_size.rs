@@ -20,7 +20,7 @@ use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
 
 use crate::network::mlp;
-use crate::options::Options;
+use crate::options::{Options, thousands};
 use crate::progress::Progress;
 use crate::training::{Training, error};
 
@@ -149,12 +149,4 @@ fn draw(data: &str, runs: i64, results: &[Size]) -> String {
 fn band(error: &Summary) -> RangeInclusive<f64> {
     let deviation = error.std.unwrap_or(0.0);
     (error.mean - deviation).max(1e-3).log10()..=(error.mean + deviation).log10()
-}
-
-fn thousands(count: i64) -> String {
-    if count < 1_000 {
-        count.to_string()
-    } else {
-        format!("{},{:03}", count / 1_000, count % 1_000)
-    }
 }

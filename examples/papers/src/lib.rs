@@ -2,8 +2,14 @@
 //! here, and the picture. `examples/papers.rs` is the program.
 
 pub mod args;
+mod calibration;
+mod chart;
 mod data_size;
+mod dots;
+mod errors;
 mod network;
 mod options;
 mod progress;
+mod rate;
+mod regression;
 mod training;

@@ -110,3 +110,12 @@ impl Options {
         self.plot.as_ref().map_or(Ok(()), |file| output::write(file, picture.as_bytes()))
     }
 }
+
+/// With a comma: 5,000.
+pub fn thousands(count: i64) -> String {
+    if count < 1_000 {
+        count.to_string()
+    } else {
+        format!("{},{:03}", count / 1_000, count % 1_000)
+    }
+}
