@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::options::Options;
-use crate::{calibration, data_size, errors, rate, regression};
+use crate::{calibration, data_size, depth, drop_connect, errors, features, rate, regression};
 
 /// What the papers on dropout report, run with tch-dropout
 #[derive(Parser, Debug)]
@@ -19,11 +19,20 @@ pub enum Args {
     /// Which p? Srivastava et al. 2014, Figure 9
     Rate(Options),
 
+    /// What do hidden units learn? Srivastava et al. 2014, section 7
+    Features(Options),
+
+    /// DropConnect or Dropout? Wan et al. 2013, Table 1
+    DropConnect(Options),
+
     /// Does a network know where it has seen no data? Gal and Ghahramani 2016, Figure 2
     Regression(Options),
 
     /// Is a classifier as sure as it should be? Gal and Ghahramani 2016; Guo et al. 2017
     Calibration(Options),
+
+    /// What to drop in a residual network? Huang et al. 2016; Tompson et al. 2015
+    Depth(Options),
 }
 
 impl Args {
@@ -32,8 +41,11 @@ impl Args {
             Args::Errors(args) => errors::run(args),
             Args::DataSize(options) => data_size::run(options),
             Args::Rate(options) => rate::run(options),
+            Args::Features(options) => features::run(options),
+            Args::DropConnect(options) => drop_connect::run(options),
             Args::Regression(options) => regression::run(options),
             Args::Calibration(options) => calibration::run(options),
+            Args::Depth(options) => depth::run(options),
         }
     }
 }

@@ -188,3 +188,35 @@ fn draw(data: &Dataset, runs: i64, passes: i64, results: &[Predictor]) -> String
     page.add(text(format!("Monte Carlo: {passes} passes"), (452.0, 250.0), "soft small"));
     page.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calibration_error_is_the_mean_distance_of_confidence_and_accuracy() {
+        let error = |confidences: &[f64], right: &[f64]| {
+            (expected_calibration_error(confidences, right) * 1e9).round() / 1e9
+        };
+        assert_eq!(error(&[1.0, 1.0], &[1.0, 1.0]), 0.0);
+        assert_eq!(error(&[1.0, 1.0], &[0.0, 1.0]), 0.5);
+        // Within a bin, doubt about a right answer makes up for too much confidence in a wrong one.
+        assert_eq!(error(&[0.5, 0.5], &[0.0, 1.0]), 0.0);
+        assert_eq!(error(&[0.75, 0.95, 0.95, 0.95], &[1.0, 0.0, 1.0, 1.0]), (0.25 + 0.85) / 4.0);
+    }
+
+    #[test]
+    fn the_least_sure_are_rejected_first() {
+        // The k-th of 100 images is less sure than the one before; only the last 5 are wrong.
+        let sure: Vec<f64> = (0..100).map(|image| 0.99 - 0.004 * f64::from(image)).collect();
+        let sure = Tensor::from_slice(&sure);
+        let probabilities = Tensor::stack(&[&sure, &(1.0 - &sure)], 1);
+        let labels: Vec<i64> = (0..100).map(|image| i64::from(image >= 95)).collect();
+        let test = Split { images: sure.shallow_clone(), labels: Tensor::from_slice(&labels) };
+        let errors = quality(&probabilities, &test).unwrap().errors;
+        let expected = [5, 4, 3, 2, 1, 0].map(|wrong| f64::from(wrong) / f64::from(95 + wrong));
+        for (error, expected) in errors.iter().zip(expected) {
+            assert!((error / 100.0 - expected).abs() < 1e-12, "{errors:?}");
+        }
+    }
+}

@@ -177,3 +177,30 @@ fn draw(data: &str, runs: i64, results: &[Outcome]) -> String {
     page.add(lines::add(chart, &plane, results.iter().map(line).collect()));
     page.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Kind, Tensor};
+
+    #[test]
+    fn max_norm_shortens_long_weights_of_hidden_units_alone() {
+        let _alone = crate::alone();
+        let vs = VarStore::new(Device::Cpu);
+        let _model = mlp(&vs.root(), &[3], Layer::None, (0.0, 0.0)).unwrap();
+        let weight = |name: &str| vs.variables()[&format!("{name}.weight")].shallow_clone();
+        let lengths = |name: &str| -> Vec<f64> {
+            let lengths = weight(name).norm_scalaropt_dim(2.0, [1], false);
+            Vec::try_from(lengths.to_kind(Kind::Double)).unwrap()
+        };
+        let scale = Tensor::from_slice(&[0.5f32, 1.0, 100.0]).unsqueeze(1);
+        let _ = tch::no_grad(|| weight("0").g_mul_(&scale));
+        let _ = tch::no_grad(|| weight("last").g_mul_scalar_(100.0));
+        let (before, last) = (lengths("0"), lengths("last"));
+        constrain(&vs);
+        let after = lengths("0");
+        assert_eq!(after[..2], before[..2]);
+        assert!((after[2] - MAX_NORM).abs() < 1e-6 && before[2] > MAX_NORM, "{after:?}");
+        assert_eq!(lengths("last"), last);
+    }
+}

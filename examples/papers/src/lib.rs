@@ -5,11 +5,21 @@ pub mod args;
 mod calibration;
 mod chart;
 mod data_size;
+mod depth;
 mod dots;
+mod drop_connect;
 mod errors;
+mod features;
 mod network;
 mod options;
 mod progress;
 mod rate;
 mod regression;
 mod training;
+
+/// Tests that set libtorch's seed, of which there is one, take turns.
+#[cfg(test)]
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,232 @@
+//! What to drop in a residual network? Tompson et al. 2015 drop whole channels, Huang et al. 2016 whole blocks.
+//!
+//! A small residual network sees few images. Its blocks drop elements or channels between their convolutions,
+//! or their whole branch: for each image by itself, or for the batch, whose branch is then not computed at all
+//! (Huang et al., who save a quarter of the time in this way).
+
+use std::time::Instant;
+
+use anyhow::Result;
+use picture::page::{Page, text};
+use serde::Serialize;
+use tch::nn::{self, ConvConfig, ModuleT, VarStore};
+use tch::{Device, Kind, Tensor};
+use tch_dropout::TrueDropout;
+
+use mnist_experiment::console::print;
+use mnist_experiment::metrics::Summary;
+use mnist_experiment::report::plus_minus;
+
+use crate::dots::{self, Row};
+use crate::network::CLASSES;
+use crate::options::{Options, thousands};
+use crate::progress::Progress;
+use crate::training::{Training, error};
+
+const CHANNELS: i64 = 16;
+const BATCH: i64 = 100;
+/// Between the convolutions of a block.
+const P: f64 = 0.2;
+/// Of the last branch; the k-th of n is dropped with k / n of it (Huang et al.'s linear decay).
+const P_LAST: f64 = 0.5;
+
+#[derive(Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Drop {
+    Nothing,
+    Elements,
+    Channels,
+    Samples,
+    Blocks,
+}
+
+const DROPS: [Drop; 5] =
+    [Drop::Nothing, Drop::Elements, Drop::Channels, Drop::Samples, Drop::Blocks];
+
+#[derive(Serialize)]
+struct Outcome {
+    drop: Drop,
+    /// In percent.
+    test_error: Summary,
+    seconds_per_epoch: Summary,
+}
+
+/// `x + branch(x)`, where the branch is two convolutions with batch norm.
+#[derive(Debug)]
+struct Block {
+    convolutions: [nn::Conv2D; 2],
+    norms: [nn::BatchNorm; 2],
+    /// Between the convolutions.
+    inside: TrueDropout,
+    /// Over the branch's output.
+    branch: TrueDropout,
+    /// Whether a branch that is dropped for the whole batch is left out.
+    skips: bool,
+}
+
+impl Block {
+    fn new(vs: &nn::Path, drop: Drop, p_branch: f64) -> Result<Block> {
+        let convolution = |name: &str| convolution(&(vs / name), CHANNELS, 1);
+        let norm = |name: &str| nn::batch_norm2d(vs / name, CHANNELS, Default::default());
+        Ok(Block {
+            convolutions: [convolution("conv1"), convolution("conv2")],
+            norms: [norm("norm1"), norm("norm2")],
+            inside: match drop {
+                Drop::Elements => TrueDropout::elements(P)?,
+                Drop::Channels => TrueDropout::channels(P)?,
+                _ => TrueDropout::elements(0.0)?,
+            },
+            branch: match drop {
+                Drop::Samples => TrueDropout::samples(p_branch)?,
+                Drop::Blocks => TrueDropout::batch(p_branch)?,
+                _ => TrueDropout::samples(0.0)?,
+            },
+            skips: drop == Drop::Blocks,
+        })
+    }
+
+    fn branch(&self, x: &Tensor, train: bool) -> Tensor {
+        let [first, second] = &self.convolutions;
+        let [norm1, norm2] = &self.norms;
+        let y = norm1.forward_t(&first.forward_t(x, train), train).relu();
+        norm2.forward_t(&second.forward_t(&self.inside.forward_t(&y, train), train), train)
+    }
+}
+
+impl ModuleT for Block {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        if self.skips && train {
+            // One number for the batch: 0, or 1 / (1 - p).
+            let mask = self.branch.draw_mask(x, train).expect("any input has a mask for the batch");
+            return match mask.double_value(&[0, 0, 0, 0]) {
+                0.0 => x.shallow_clone(),
+                scale => (x + self.branch(x, train) * scale).relu(),
+            };
+        }
+        self.branch.forward_add(&self.branch(x, train), x, train).relu()
+    }
+}
+
+fn convolution(vs: &nn::Path, inputs: i64, stride: i64) -> nn::Conv2D {
+    let config = ConvConfig { padding: 1, stride, bias: false, ..Default::default() };
+    nn::conv2d(vs, inputs, CHANNELS, 3, config)
+}
+
+fn network(vs: &nn::Path, blocks: i64, drop: Drop) -> Result<nn::SequentialT> {
+    let mut network = nn::seq_t()
+        .add_fn(|images| images.view([-1, 1, 28, 28]))
+        .add(convolution(&(vs / "stem"), 1, 2))
+        .add(nn::batch_norm2d(vs / "norm", CHANNELS, Default::default()))
+        .add_fn(Tensor::relu);
+    for k in 1..=blocks {
+        network = network.add(Block::new(&(vs / k), drop, P_LAST * k as f64 / blocks as f64)?);
+    }
+    Ok(network.add_fn(|x| x.mean_dim([2, 3].as_slice(), false, None::<Kind>)).add(nn::linear(
+        vs / "last",
+        CHANNELS,
+        CLASSES,
+        Default::default(),
+    )))
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let (images, blocks, epochs) = options.full_or_quick((5_000, 9, 15), (1_000, 2, 2));
+    let mut data = options.dataset()?;
+    data.train = data.train.first(images.min(data.train.items()));
+    data.test = data.test.first(options.full_or_quick(data.test.items(), 500));
+    let work = data.train.items() * epochs * options.runs();
+    let progress = Progress::new(DROPS.len() as i64 * work);
+    let train = |drop: Drop, seed| -> Result<(f64, f64)> {
+        progress.begin(format_args!("drop {:12}, seed {seed}", drop.name()));
+        tch::manual_seed(seed);
+        let vs = VarStore::new(Device::Cpu);
+        let model = network(&vs.root(), blocks, drop)?;
+        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let start = Instant::now();
+        for _ in 0..epochs {
+            training.epoch(|images, labels| {
+                model.forward_t(images, true).cross_entropy_for_logits(labels)
+            });
+        }
+        let seconds = start.elapsed().as_secs_f64() / epochs as f64;
+        let error = error(&model, &data.test)?;
+        progress.end(format_args!("{error:.2} % wrong, {seconds:.1} s per epoch"));
+        Ok((error, seconds))
+    };
+    let mut results = Vec::new();
+    for drop in DROPS {
+        let runs: Vec<_> = options.seeds().map(|seed| train(drop, seed)).collect::<Result<_>>()?;
+        let (errors, seconds) = runs.into_iter().unzip();
+        let (test_error, seconds_per_epoch) = (Summary::new(errors), Summary::new(seconds));
+        results.push(Outcome { drop, test_error, seconds_per_epoch });
+    }
+    std::mem::drop(progress);
+    for Outcome { drop, test_error, seconds_per_epoch } in &results {
+        print(format_args!(
+            "drop {:12}: {} % wrong, {} s per epoch",
+            drop.name(),
+            plus_minus(test_error, 2),
+            plus_minus(seconds_per_epoch, 2)
+        ))?;
+    }
+    let heading =
+        format!("{blocks} residual blocks, {} images of {}", thousands(images), data.name);
+    options.write("depth", &data.name, &results, &draw(&heading, &results))
+}
+
+impl Drop {
+    fn name(self) -> &'static str {
+        match self {
+            Drop::Nothing => "nothing",
+            Drop::Elements => "elements",
+            Drop::Channels => "channels",
+            Drop::Samples => "samples",
+            Drop::Blocks => "batch, skips",
+        }
+    }
+}
+
+fn draw(heading: &str, results: &[Outcome]) -> String {
+    let title = "What to drop in a residual network?";
+    let description = "Test error and seconds per epoch, for networks that drop nothing, elements, channels, \
+                       branches for each sample, or branches for the batch, which are skipped.";
+    let mut page = Page::new(title, description, 320.0);
+    page.add(text(title, (14.0, 26.0), "title"));
+    page.add(text(heading, (14.0, 50.0), "soft small"));
+    page.add(text("test error in %", (130.0, 86.0), ""));
+    page.add(text("seconds per epoch", (474.0, 86.0), ""));
+    let names: Vec<_> = results.iter().map(|outcome| outcome.drop.name()).collect();
+    page.add(dots::names(&names, (14.0, 122.0)));
+    let figures: [fn(&Outcome) -> &Summary; 2] =
+        [|outcome| &outcome.test_error, |outcome| &outcome.seconds_per_epoch];
+    for (figure, across) in figures.into_iter().zip([(130.0, 350.0), (474.0, 710.0)]) {
+        let rows: Vec<_> =
+            results.iter().map(|outcome| Row { figure: figure(outcome), paper: None }).collect();
+        page.add(dots::rows(&rows, &dots::scale(&rows, across), 122.0, 2));
+    }
+    page.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a block that skips returns is what one that multiplies by the same mask does.
+    #[test]
+    fn skipping_changes_no_value() {
+        let _alone = crate::alone();
+        let vs = VarStore::new(Device::Cpu);
+        let mut block = Block::new(&vs.root(), Drop::Blocks, 0.5).unwrap();
+        let x = Tensor::rand([4, CHANNELS, 6, 6], (Kind::Float, Device::Cpu));
+        let outputs = |block: &Block| -> Vec<Tensor> {
+            tch::manual_seed(1);
+            (0..20).map(|_| block.forward_t(&x, true)).collect()
+        };
+        let skipped = outputs(&block);
+        block.skips = false;
+        let multiplied = outputs(&block);
+        assert!(skipped.iter().zip(&multiplied).all(|(a, b)| a.allclose(b, 1e-5, 1e-5, false)));
+        let unchanged = skipped.iter().filter(|output| **output == x).count();
+        assert!((1..20).contains(&unchanged), "{unchanged} of 20 were skipped");
+    }
+}

@@ -1,0 +1,201 @@
+//! DropConnect or Dropout? Wan et al. 2013, Table 1: MNIST without augmentation.
+//!
+//! The paper trains 784-800-800-10 networks of rectified linear units, by SGD, and draws a mask for each image;
+//! here Adam trains them, and a batch shares a mask of the weights. The paper predicts with DropConnect by
+//! moment matching, as in [`by_moments`]; that is compared with mean weights, and with Monte Carlo.
+
+use std::f64::consts::{PI, SQRT_2};
+
+use anyhow::Result;
+use picture::page::{Page, text};
+use serde::Serialize;
+use tch::nn::{self, Module, ModuleT, VarStore};
+use tch::{Device, Kind, Tensor};
+use tch_dropout::{DropConnect, DropConnectConfig, MonteCarlo, TrueDropout, drop_connect};
+
+use mnist_experiment::console::print;
+use mnist_experiment::data::Split;
+use mnist_experiment::metrics::Summary;
+use mnist_experiment::report::plus_minus;
+
+use crate::dots::{self, Row};
+use crate::network::{CLASSES, PIXELS};
+use crate::options::Options;
+use crate::progress::Progress;
+use crate::training::Training;
+
+const P: f64 = 0.5;
+const BATCH: i64 = 100;
+const TEST_BATCH: i64 = 1_000;
+
+/// A network and a way to predict with it, and the paper's error for it.
+const PREDICTORS: [(&str, Option<f64>); 6] = [
+    ("no drop", Some(1.62)),
+    ("Dropout, mean", Some(1.28)),
+    ("Dropout, Monte Carlo", None),
+    ("DropConnect, mean", None),
+    ("DropConnect, moments", Some(1.20)),
+    ("DropConnect, Monte Carlo", None),
+];
+
+#[derive(Serialize)]
+struct Predictor {
+    name: &'static str,
+    /// In percent.
+    test_error: Summary,
+    paper: Option<f64>,
+}
+
+/// Two hidden layers, both with dropout of weights, of activations, or neither.
+struct Network {
+    hidden: [DropConnect; 2],
+    dropout: TrueDropout,
+    last: nn::Linear,
+}
+
+impl Network {
+    fn new(vs: &nn::Path, units: i64, p_weights: f64, p_units: f64) -> Result<Network> {
+        let config = DropConnectConfig { p: p_weights, ..Default::default() };
+        Ok(Network {
+            hidden: [
+                drop_connect(vs / "first", PIXELS, units, config)?,
+                drop_connect(vs / "second", units, units, config)?,
+            ],
+            dropout: TrueDropout::elements(p_units)?,
+            last: nn::linear(vs / "last", units, CLASSES, Default::default()),
+        })
+    }
+
+    fn forward_t(&self, images: &Tensor, train: bool) -> Tensor {
+        let hidden = self.hidden.iter().fold(images.shallow_clone(), |x, layer| {
+            self.dropout.forward_t(&layer.forward_t(&x, train).relu(), train)
+        });
+        self.last.forward(&hidden)
+    }
+
+    /// The paper's inference: over all masks, the input of a unit is nearly normal, so the mean of its output
+    /// is that of a rectified normal number. (The paper takes samples; this is the limit of many.)
+    fn by_moments(&self, images: &Tensor) -> Tensor {
+        let hidden = self.hidden.iter().fold(images.shallow_clone(), |x, layer| {
+            let mean = layer.linear.forward(&x);
+            let odds = layer.p() / (1.0 - layer.p());
+            let variance = x.square().matmul(&layer.linear.ws.square().tr()) * odds;
+            let deviation = variance.sqrt().clamp_min(1e-12);
+            let z = &mean / &deviation;
+            let density = (z.square() / -2.0).exp() / (2.0 * PI).sqrt();
+            let distribution = ((z / SQRT_2).erf() + 1.0) / 2.0;
+            mean * distribution + deviation * density
+        });
+        self.last.forward(&hidden)
+    }
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let (units, epochs, passes) = options.full_or_quick((800, 20, 50), (64, 1, 5));
+    let mut data = options.dataset()?;
+    data.train = data.train.first(options.full_or_quick(data.train.items(), 5_000));
+    let progress = Progress::new(3 * options.runs() * epochs * data.train.items());
+    let train = |name, seed, p_weights, p_units| -> Result<Network> {
+        progress.begin(format_args!("{name:11}, seed {seed}"));
+        tch::manual_seed(seed);
+        let vs = VarStore::new(Device::Cpu);
+        let network = Network::new(&vs.root(), units, p_weights, p_units)?;
+        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        for _ in 0..epochs {
+            training.epoch(|images, labels| {
+                network.forward_t(images, true).cross_entropy_for_logits(labels)
+            });
+        }
+        progress.end("trained");
+        Ok(network)
+    };
+    let monte_carlo = |network: &Network| -> Result<f64> {
+        let passes = MonteCarlo::new(passes)?.batch_size(TEST_BATCH)?;
+        let images = &data.test.images;
+        let prediction = passes.predict(|x, train| network.forward_t(x, train), images)?;
+        Ok(error(&prediction.mean, &data.test))
+    };
+    let mean = |network: &Network| {
+        error(&tch::no_grad(|| network.forward_t(&data.test.images, false)), &data.test)
+    };
+    let mut errors: [Vec<f64>; 6] = Default::default();
+    for seed in options.seeds() {
+        let none = train("no drop", seed, 0.0, 0.0)?;
+        let dropout = train("Dropout", seed, 0.0, P)?;
+        let connect = train("DropConnect", seed, P, 0.0)?;
+        let moments = tch::no_grad(|| connect.by_moments(&data.test.images));
+        let run = [
+            mean(&none),
+            mean(&dropout),
+            monte_carlo(&dropout)?,
+            mean(&connect),
+            error(&moments, &data.test),
+            monte_carlo(&connect)?,
+        ];
+        errors.iter_mut().zip(run).for_each(|(errors, error)| errors.push(error));
+    }
+    drop(progress);
+    let predictors = PREDICTORS.into_iter().zip(errors);
+    let results: Vec<_> = predictors
+        .map(|((name, paper), errors)| Predictor { name, test_error: Summary::new(errors), paper })
+        .collect();
+    for Predictor { name, test_error, paper } in &results {
+        let paper = paper.map_or(String::new(), |error| format!(" (the paper: {error:.2} %)"));
+        print(format_args!("{name:24}: {} % wrong{paper}", plus_minus(test_error, 2)))?;
+    }
+    options.write("drop-connect", &data.name, &results, &draw(&data.name, &results))
+}
+
+/// The share of wrong answers in percent; `scores` are highest for the answer.
+fn error(scores: &Tensor, test: &Split) -> f64 {
+    let right = scores.argmax(1, false).eq_tensor(&test.labels);
+    100.0 * (1.0 - right.to_kind(Kind::Double).mean(None::<Kind>).double_value(&[]))
+}
+
+fn draw(data: &str, results: &[Predictor]) -> String {
+    let title = "DropConnect or Dropout?";
+    let description = "Test errors of networks without dropout, with Dropout and with DropConnect, each \
+                       with the ways to predict.";
+    let mut page = Page::new(title, description, 340.0);
+    page.add(text(title, (14.0, 26.0), "title"));
+    let heading = format!("test error on {data} in %, a dot for each run");
+    page.add(text(heading, (14.0, 58.0), ""));
+    let rows: Vec<_> =
+        results.iter().map(|it| Row { figure: &it.test_error, paper: it.paper }).collect();
+    let names: Vec<_> = results.iter().map(|it| it.name).collect();
+    page.add(dots::names(&names, (14.0, 96.0)));
+    page.add(dots::rows(&rows, &dots::scale(&rows, (220.0, 716.0)), 96.0, 2));
+    page.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The input of each unit is nearly normal, so the mean over masks is that of the formula, as far as 16,000
+    /// masks can tell: an output's standard error is 0.006.
+    #[test]
+    fn moments_agree_with_many_masks() {
+        let _alone = crate::alone();
+        tch::manual_seed(1);
+        let vs = VarStore::new(Device::Cpu);
+        let network = Network::new(&vs.root(), 32, P, 0.0).unwrap();
+        let images = Tensor::rand([8, PIXELS], (Kind::Float, Device::Cpu));
+        let _no_grad = tch::no_grad_guard();
+        // One hidden layer: the second passes on what it gets, and drops nothing.
+        let [first, second] = &network.hidden;
+        second.linear.ws.shallow_clone().copy_(&Tensor::eye(32, (Kind::Float, Device::Cpu)));
+        let _ = second.linear.bs.as_ref().unwrap().shallow_clone().zero_();
+        second.set_p(0.0).unwrap();
+        let masks = 16_000;
+        let by_masks = (0..masks)
+            .map(|_| network.last.forward(&first.forward_t(&images, true).relu()))
+            .sum::<Tensor>()
+            / f64::from(masks);
+        let by_mean = network.forward_t(&images, false);
+        let apart = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+        let moments = network.by_moments(&images);
+        assert!(apart(&moments, &by_masks) < 0.03, "{}", apart(&moments, &by_masks));
+        assert!(apart(&moments, &by_mean) > 0.1, "{}", apart(&moments, &by_mean));
+    }
+}

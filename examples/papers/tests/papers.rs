@@ -1,0 +1,108 @@
+//! Each experiment with `--quick`: it writes its picture and its figures, the same ones each time.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const EXPERIMENTS: [&str; 8] = [
+    "errors",
+    "data-size",
+    "rate",
+    "features",
+    "drop-connect",
+    "regression",
+    "calibration",
+    "depth",
+];
+
+/// The program, which `cargo test` builds with the tests.
+fn papers(directory: &TempDir, arguments: &[&str]) -> Output {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let target = test.parent().and_then(Path::parent).expect("tests are in target/release/deps");
+    let program = target.join("examples").join(format!("papers{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "run cargo build --examples");
+    let mut program = Command::new(program);
+    program.current_dir(directory.path()).env("MNIST_MIRRORS", "http://127.0.0.1:9");
+    program.args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The figures and the picture of a quick run, and what it printed.
+#[track_caller]
+fn quick(experiment: &str) -> (Value, String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--quick", "--synthetic", "--json", "x.json", "--plot", "x.svg"];
+    let output = papers(&directory, &[&[experiment], &arguments[..]].concat());
+    assert!(output.status.success(), "{experiment}: {}", stderr(&output));
+    let read = |name| fs::read_to_string(directory.path().join(name)).unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    (serde_json::from_str(&read("x.json")).unwrap(), read("x.svg"), printed)
+}
+
+#[test]
+fn each_experiment_writes_its_figures_and_its_picture_the_same_ones_each_time() {
+    for experiment in EXPERIMENTS {
+        let (mut json, svg, printed) = quick(experiment);
+        assert_eq!(json["experiment"], experiment);
+        assert_eq!((&json["quick"], &json["runs"]), (&Value::from(true), &Value::from(2)));
+        assert!(!printed.is_empty(), "{experiment}");
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{experiment}");
+        assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count(), "{experiment}");
+        for word in ["NaN", "inf\""] {
+            assert!(!svg.contains(word), "{experiment} has {word}");
+        }
+        let (mut again, svg_again, printed_again) = quick(experiment);
+        if experiment == "depth" {
+            // How long it takes is never the same.
+            for json in [&mut json, &mut again] {
+                for outcome in json["results"].as_array_mut().unwrap() {
+                    outcome["seconds_per_epoch"].take();
+                }
+            }
+        } else {
+            assert_eq!(printed, printed_again);
+            assert!(svg == svg_again, "{experiment}: another picture");
+        }
+        assert_eq!(json, again);
+    }
+}
+
+#[test]
+fn another_seed_gives_other_figures() {
+    let directory = tempfile::tempdir().unwrap();
+    let printed = |seed| {
+        let arguments = ["data-size", "--quick", "--synthetic", "--runs", "1", "--seed", seed];
+        let output = papers(&directory, &arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        output.stdout
+    };
+    assert_ne!(printed("1"), printed("2"));
+}
+
+#[test]
+fn a_mistake_is_told_before_anything_is_trained() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, words) in [
+        (&["data-sizes"][..], "data-sizes"),
+        (&["rate", "--runs", "0"], "expected at least 1, got 0"),
+        (&["rate", "--seed", "one"], "expected a whole number, got 'one'"),
+        (&["errors", "--units", "0"], "expected at least 1, got 0"),
+        (&["depth", "--plot", "x.png"], "ends in .svg"),
+        (&["rate", "--synthetic", "--data-dir", "x"], "--data-dir"),
+        (&["rate", "--synthetic", "--json", "no/such/x.json"], "cannot write no/such/x.json"),
+        (&["regression", "--plot", "no/such/x.svg"], "cannot write no/such/x.svg"),
+        (&["rate", "--synthetic", "--json", "x.svg", "--plot", "x.svg"], "the same file"),
+    ] {
+        let output = papers(&directory, arguments);
+        let text = stderr(&output);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}: {text}");
+        assert!(text.starts_with("error: ") && text.contains(words), "{arguments:?}: {text}");
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+}
