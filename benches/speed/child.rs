@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{chain, transformer};
+use crate::{chain, checkpoint, transformer};
 
 const SPIN: &str = "spin";
 
@@ -19,6 +19,7 @@ pub fn run(work: &str, size: i64) -> Result<()> {
     }
     let figures = match work.split_once(' ') {
         Some(("chain", dropout)) => chain::measure(dropout, size)?,
+        Some(("checkpoint", variant)) => checkpoint::measure(variant, size)?,
         Some(("transformer", dropout)) => transformer::measure(dropout)?,
         _ => bail!("unknown work '{work}'"),
     };

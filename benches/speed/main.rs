@@ -4,6 +4,7 @@
 //! Times are medians over the turns.
 
 mod chain;
+mod checkpoint;
 mod child;
 mod contest;
 mod family;
@@ -76,6 +77,8 @@ enum Part {
     Seeded,
     /// Layers in a row, whose outputs the graph keeps: time and memory
     Chain,
+    /// A chain of blocks, and how much memory checkpoints around them save
+    Checkpoint,
     /// A training step of a transformer encoder
     Transformer,
 }
@@ -138,6 +141,15 @@ fn main() -> Result<()> {
             chain::LAYERS,
             chain::P,
             chain::table(sizes, effort)?
+        );
+    }
+    if wanted(Part::Checkpoint) && !device.is_cuda() {
+        let width = if args.quick { 64 } else { 256 };
+        println!(
+            "\ncheckpoints in a chain of {} blocks, [{}, {width}], f32\n{}",
+            checkpoint::BLOCKS,
+            checkpoint::ROWS,
+            checkpoint::table(width, effort)?
         );
     }
     if wanted(Part::Transformer) {

@@ -37,8 +37,8 @@ using Data = std::unique_ptr<void, decltype(Closure::drop)>;
 // The closure, in a form that a node of the graph can hold and drop.
 class Backward final : public torch::CustomClassHolder {
 public:
-  Backward(Data data, decltype(Closure::call) call, size_t inputs, bool keeps_inputs)
-      : inputs(inputs), keeps_inputs(keeps_inputs), data(std::move(data)), call(call) {}
+  Backward(Data data, decltype(Closure::call) call, size_t inputs, bool keeps)
+      : inputs(inputs), keeps(keeps), data(std::move(data)), call(call) {}
 
   // Undefined tensors for inputs that are not needed, and for the last arguments of forward.
   variable_list operator()(const Tensor &gradient, const variable_list &kept,
@@ -62,7 +62,8 @@ public:
   }
 
   const size_t inputs;
-  const bool keeps_inputs;
+  // Whether the node keeps the inputs.
+  const bool keeps;
 
 private:
   Data data;
@@ -74,7 +75,7 @@ struct Function : torch::autograd::Function<Function> {
   static Tensor forward(AutogradContext *context, at::TensorList inputs, const Tensor *y,
                         c10::intrusive_ptr<Backward> backward) {
     context->set_materialize_grads(false);
-    if (backward->keeps_inputs)
+    if (backward->keeps)
       context->save_for_backward(inputs.vec());
     context->saved_data["backward"] = c10::IValue::make_capsule(std::move(backward));
     // libtorch would overwrite the history that the tensor has, for everyone who holds it.
@@ -89,8 +90,8 @@ struct Function : torch::autograd::Function<Function> {
     auto needed = std::make_unique<bool[]>(backward->inputs);
     for (size_t input = 0; input < backward->inputs; ++input)
       needed[input] = context->needs_input_grad(input);
-    // Asking for what was not kept would be an error in the second backward pass.
-    auto kept = backward->keeps_inputs ? context->get_saved_variables() : variable_list();
+    // Fails if they have been freed or modified.
+    variable_list kept = backward->keeps ? context->get_saved_variables() : variable_list();
     return (*backward)(gradients[0], kept, needed.get());
   }
 };

@@ -1,6 +1,7 @@
 //! What `with_backward` promises, on a multiplication by a number.
 
 mod failures;
+mod inputs;
 mod lifetimes;
 #[cfg(target_os = "linux")]
 mod memory;
