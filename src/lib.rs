@@ -52,6 +52,7 @@
 //! - For SELU networks, [`AlphaDropout`]; noise that multiplies, [`GaussianDropout`]; feature maps,
 //!   [`DropBlock`]; residual blocks that are skipped, [`StochasticDepth`]; tokens, [`PatchDropout`].
 //! - Transformers: [`Attention`] and [`multi_head_attention`]. Recurrent networks: [`lstm`] and [`gru`].
+//! - Activations that are computed again in the backward pass: [`checkpoint`](checkpoint()).
 //! - A `p` that changes in the course of training: [`schedule`].
 //! - The article's layers, [`Dropout`] and [`TrueDropout`] over [`columns`](DropoutLayer::columns).
 //!   **`TrueDropout::new(p)` is the article's layer, and not `torch.nn.Dropout`:** it drops a column for the
