@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -375,6 +376,25 @@ fn a_schedule_may_have_moved_on() {
         layer.set_p(now).unwrap();
         assert_all_same(&gradients(&y, &[&x]), &gradients(&expected, &[&x]));
     }
+}
+
+/// A layer without a seed, while another thread draws from libtorch's generator.
+#[test]
+fn who_else_draws_changes_no_mask() {
+    let _alone = alone();
+    let x = leaf(&[40, 50]);
+    let call = |disturbed: bool| {
+        tch::manual_seed(1);
+        let (layer, runs) = (elements(0.5), AtomicUsize::new(0));
+        let run = move |x: &Tensor| {
+            if disturbed && runs.fetch_add(1, Ordering::Relaxed) == 1 {
+                thread::spawn(|| drop(Tensor::rand([3], float()))).join().unwrap();
+            }
+            layer.forward_t(x, true)
+        };
+        gradients(&checkpoint(run, &x), &[&x])
+    };
+    assert_all_same(&call(true), &call(false));
 }
 
 #[test]
