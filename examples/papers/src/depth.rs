@@ -130,7 +130,7 @@ fn network(vs: &nn::Path, blocks: i64, drop: Drop) -> Result<nn::SequentialT> {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let (images, blocks, epochs) = options.full_or_quick((5_000, 9, 15), (1_000, 2, 2));
+    let (images, blocks, epochs) = options.full_or_quick((2_000, 9, 50), (1_000, 2, 2));
     let mut data = options.dataset()?;
     data.train = data.train.first(images.min(data.train.items()));
     data.test = data.test.first(options.full_or_quick(data.test.items(), 500));

@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_parser = whole(1..=1 << 16))]
     units: Option<i64>,
 
-    /// Passes over the training set [default: 30, or 2 with --quick]
+    /// Passes over the training set [default: 25, or 2 with --quick]
     #[arg(long, value_parser = whole(1..=1 << 20))]
     epochs: Option<i64>,
 }
@@ -76,7 +76,7 @@ struct Outcome {
 pub fn run(args: &Args) -> Result<()> {
     let options = &args.options;
     let units = args.units.unwrap_or(options.full_or_quick(512, 64));
-    let epochs = args.epochs.unwrap_or(options.full_or_quick(30, 2));
+    let epochs = args.epochs.unwrap_or(options.full_or_quick(25, 2));
     let mut data = options.dataset()?;
     data.train = data.train.first(options.full_or_quick(data.train.items(), 2_000));
     let work = data.train.items() * epochs * options.runs();
