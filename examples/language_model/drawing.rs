@@ -11,8 +11,8 @@ use crate::model::Architecture;
 const HEIGHT: f64 = 390.0;
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = 312.0;
-const TRAINING: (f64, f64) = (56.0, 300.0);
-const VALIDATION: (f64, f64) = (460.0, 704.0);
+const TRAINING: (f64, f64) = (56.0, 296.0);
+const VALIDATION: (f64, f64) = (448.0, 688.0);
 /// The smallest gap between two names at the ends of their lines.
 const NAMES_APART: f64 = 17.0;
 /// A class for each model's line.

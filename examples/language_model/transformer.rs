@@ -15,8 +15,8 @@ const FEATURES: i64 = 128;
 const HEADS: i64 = 4;
 const BLOCKS: usize = 2;
 
-// The probabilities of dropping: an attention weight; a feature of what is added to the residual; and a
-// branch of the last block, where earlier ones are dropped less often.
+// The probabilities of dropping: an attention weight; a feature of the embedding, or of what a branch adds to
+// the residual; and a branch of the last block, where earlier ones are dropped less often.
 const ATTENTION: f64 = 0.15;
 const RESIDUAL: f64 = 0.15;
 const DEPTH: f64 = 0.1;
