@@ -7,11 +7,9 @@
 # Without a NAME, it draws masks and speed, and uncertainty if it finds MNIST (in MNIST_DIR, or in the
 # example's own directory). masks and speed must be identical to the byte. Training rounds differently on
 # another processor: uncertainty must have the same words and lines, and its numbers may differ by at most 2
-# on average (another seed, and libtorch's code for older processors, gave 1). For mnist and language-model,
-# which take minutes, the difference is only reported.
-# on average (another seed, and libtorch's code for older processors, gave 1). For mnist and for the papers'
-# experiments (errors, data-size, rate, features, drop-connect, regression, calibration, depth), which take
-# minutes each, the difference is only reported.
+# on average (another seed, and libtorch's code for older processors, gave 1). For mnist, language-model and the
+# papers' experiments (errors, data-size, rate, features, drop-connect, regression, calibration, depth), which
+# take minutes each, the difference is only reported.
 set -eu
 cd "$(dirname "$0")/.."
 data=${MNIST_DIR:-data/mnist}
@@ -31,13 +29,11 @@ draw() {
             --layers none,elements,libtorch --plot "$2"
         ;;
     language-model) run language_model -- --out "$2" ;;
-    *)
-        echo "pictures.sh: expected masks, speed, uncertainty, mnist or language-model, got '$1'" >&2
     errors | data-size | rate | features | drop-connect | regression | calibration | depth)
         run papers -- "$1" --data-dir "$data" --plot "$2"
         ;;
     *)
-        echo "pictures.sh: expected masks, speed, uncertainty, mnist or a paper's experiment, got '$1'" >&2
+        echo "pictures.sh: expected masks, speed, uncertainty, mnist, language-model or a paper's experiment, got '$1'" >&2
         exit 2
         ;;
     esac
@@ -47,8 +43,6 @@ draw() {
 compare() {
     case $1 in
     uncertainty) run compare_pictures -- --within 2 "docs/images/$1.svg" "$2" ;;
-    mnist | language-model) run compare_pictures -- "docs/images/$1.svg" "$2" || true ;;
-    *) run compare_pictures -- "docs/images/$1.svg" "$2" ;;
     masks | speed) run compare_pictures -- "docs/images/$1.svg" "$2" ;;
     *) run compare_pictures -- "docs/images/$1.svg" "$2" || true ;;
     esac
