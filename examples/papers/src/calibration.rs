@@ -108,7 +108,7 @@ pub fn run(options: &Options) -> Result<()> {
         "calibration",
         &data.name,
         &results,
-        &draw(&data, options.runs(), passes, &results),
+        &draw(&data, &options.runs_in_words(), passes, &results),
     )
 }
 
@@ -161,7 +161,7 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// Left: errors that remain; right: calibration errors.
-fn draw(data: &Dataset, runs: i64, passes: i64, results: &[Predictor]) -> String {
+fn draw(data: &Dataset, runs: &str, passes: i64, results: &[Predictor]) -> String {
     let title = "Which of its answers can a network be trusted with?";
     let description =
         "Left: test error by the share of rejected images. Right: expected calibration error.";
@@ -173,10 +173,10 @@ fn draw(data: &Dataset, runs: i64, passes: i64, results: &[Predictor]) -> String
         y: Scale::new(0.0..=most * 1.1, (310.0, 84.0)),
     };
     let line = |it: &Predictor| line(it.name, REJECTED.into_iter(), &it.errors);
-    let heading = format!("errors among the rest, in %; {}, {runs} runs", data.name);
-    let chart = frame(&plane, &heading, "the least sure images, rejected")
+    let heading = format!("errors among the rest, in %; {}, {runs}", data.name);
+    let chart = frame(&plane, &heading, "rejected images in %, the least sure first")
         .add(plane.levels(&plane.y.ticks(6), |error| format!("{error:.1}")))
-        .add(plane.labels(&[0.0, 2.0, 4.0, 6.0, 8.0, 10.0], |share| format!("{share} %")));
+        .add(plane.labels(&[0.0, 2.0, 4.0, 6.0, 8.0, 10.0], |share| share.to_string()));
     page.add(lines::add(chart, &plane, results.iter().map(line).collect()));
 
     let rows: Vec<_> =

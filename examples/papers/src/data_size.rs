@@ -89,7 +89,12 @@ pub fn run(options: &Options) -> Result<()> {
             plus_minus(change, 0)
         ))?;
     }
-    options.write("data-size", &data.name, &results, &draw(&data.name, options.runs(), &results))
+    options.write(
+        "data-size",
+        &data.name,
+        &results,
+        &draw(&data.name, &options.runs_in_words(), &results),
+    )
 }
 
 /// Images by chance; the same ones after the same seed.
@@ -102,7 +107,7 @@ fn sample(split: &Split, count: i64) -> Split {
 }
 
 /// Test errors over the number of images, both on logarithmic scales.
-fn draw(data: &str, runs: i64, results: &[Size]) -> String {
+fn draw(data: &str, runs: &str, results: &[Size]) -> String {
     let title = "How much data does dropout need?";
     let description = "Test error with and without dropout by the number of training images, and by how \
                        much dropout changes the number of errors.";
@@ -119,7 +124,7 @@ fn draw(data: &str, runs: i64, results: &[Size]) -> String {
         x: Scale::new(sizes[0]..=sizes[sizes.len() - 1], (56.0, 690.0)),
         y: Scale::new((least * 0.85).log10()..=(most * 1.15).log10(), (310.0, 76.0)),
     };
-    let heading = format!("test error on {data}, in %: mean ± standard deviation of {runs} runs");
+    let heading = format!("test error on {data}, in %: mean ± standard deviation of {runs}");
     let round = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0].map(f64::log10);
     let shown: Vec<_> = round.into_iter().filter(|&error| plane.y.holds(error)).collect();
     let line = |name: &str, errors: fn(&Size) -> &Summary| Line {

@@ -122,7 +122,12 @@ pub fn run(args: &Args) -> Result<()> {
             plus_minus(outcome.last(), 2)
         ))?;
     }
-    options.write("errors", &data.name, &results, &draw(&data.name, options.runs(), &results))
+    options.write(
+        "errors",
+        &data.name,
+        &results,
+        &draw(&data.name, &options.runs_in_words(), &results),
+    )
 }
 
 /// Max-norm regularization: scales down the weights of each hidden unit whose norm is too large.
@@ -151,7 +156,7 @@ impl Outcome {
 }
 
 /// The test error after each epoch.
-fn draw(data: &str, runs: i64, results: &[Outcome]) -> String {
+fn draw(data: &str, runs: &str, results: &[Outcome]) -> String {
     let title = format!("How many errors does dropout prevent on {data}?");
     let description = "Test error after each epoch, a line for each way to train the same network.";
     let mut page = Page::new(&title, description, 440.0);
@@ -166,7 +171,7 @@ fn draw(data: &str, runs: i64, results: &[Outcome]) -> String {
         x: Scale::new(1.0..=epochs.max(2) as f64, (56.0, 600.0)),
         y: Scale::new((least - margin).max(0.0)..=most + margin, (374.0, 78.0)),
     };
-    let heading = format!("test error in %, mean ± standard deviation of {runs} runs");
+    let heading = format!("test error in %, mean ± standard deviation of {runs}");
     let chart = frame(&plane, &heading, "epoch")
         .add(plane.levels(&plane.y.ticks(8), |error| format!("{error:.1}")))
         .add(plane.labels(&plane.x.ticks(8), |epoch| epoch.to_string()));

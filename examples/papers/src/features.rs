@@ -8,7 +8,7 @@ use picture::page::{Page, tenth, text};
 use picture::plane::{Plane, Scale};
 use serde::Serialize;
 use svg::node::element::{Group, Path};
-use tch::nn::{self, Module, ModuleT, VarStore};
+use tch::nn::{self, Init, LinearConfig, Module, ModuleT, VarStore};
 use tch::{Device, Kind, Reduction, Tensor};
 use tch_dropout::TrueDropout;
 
@@ -29,7 +29,7 @@ const SIDE: usize = 28;
 const SHOWN: usize = 18;
 const ACROSS: usize = 6;
 /// Shades of each sign.
-const SHADES: i32 = 2;
+const SHADES: i32 = 4;
 /// Bins of activations, the first one for 0.
 const BINS: usize = 12;
 
@@ -68,9 +68,12 @@ pub fn run(options: &Options) -> Result<()> {
         tch::manual_seed(seed);
         let vs = VarStore::new(Device::Cpu);
         let root = vs.root();
-        let encoder = nn::linear(&root / "encoder", PIXELS, UNITS, Default::default());
+        // Weights that begin small show what is learned, and not where they began.
+        let config =
+            LinearConfig { ws_init: Init::Randn { mean: 0.0, stdev: 0.01 }, ..Default::default() };
+        let encoder = nn::linear(&root / "encoder", PIXELS, UNITS, config);
         let dropout = TrueDropout::elements(p)?;
-        let decoder = nn::linear(&root / "decoder", UNITS, PIXELS, Default::default());
+        let decoder = nn::linear(&root / "decoder", UNITS, PIXELS, config);
         let hidden = |images: &Tensor| encoder.forward(images).relu();
         let restore =
             |images: &Tensor, train| decoder.forward(&dropout.forward_t(&hidden(images), train));
@@ -161,19 +164,21 @@ fn draw(data: &str, results: &[Autoencoder; 2]) -> String {
             p => format!("with dropout, p = {p}"),
         };
         page.add(text(heading, (left, 80.0), "bold"));
+        let weights = autoencoder.features.iter().flatten();
+        let greatest = weights.fold(1e-12f64, |most, weight| most.max(weight.abs()));
         for (i, weights) in autoencoder.features.iter().enumerate() {
             let (row, column) = (i / ACROSS, i % ACROSS);
-            page.add(feature(weights, (left + column as f64 * APART, 92.0 + row as f64 * APART)));
+            let place = (left + column as f64 * APART, 92.0 + row as f64 * APART);
+            page.add(feature(weights, greatest, place));
         }
         page.add(histogram(autoencoder, left));
     }
     page.finish()
 }
 
-/// A unit's weights, each pixel as dark as its share of the greatest: one path per shade, with a stroke for each
-/// run of pixels.
-fn feature(weights: &[f64], (x, y): (f64, f64)) -> Group {
-    let greatest = weights.iter().fold(1e-12f64, |most, weight| most.max(weight.abs()));
+/// A unit's weights, each pixel as dark as its share of the greatest weight of all units that are shown: one path
+/// per shade, with a stroke for each run of pixels.
+fn feature(weights: &[f64], greatest: f64, (x, y): (f64, f64)) -> Group {
     let shades: Vec<i32> = weights
         .iter()
         .map(|weight| (weight / greatest * f64::from(SHADES)).round() as i32)

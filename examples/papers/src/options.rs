@@ -65,6 +65,12 @@ impl Options {
         self.seed..self.seed + self.runs()
     }
 
+    /// In words: 3 runs.
+    pub fn runs_in_words(&self) -> String {
+        let s = if self.runs() == 1 { "" } else { "s" };
+        format!("{} run{s}", self.runs())
+    }
+
     pub fn runs(&self) -> i64 {
         self.runs.unwrap_or(self.full_or_quick(3, 2))
     }

@@ -84,18 +84,18 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let heading = format!("{}, {} images", data.name, thousands(data.train.items()));
     let headings = [format!("n = {units} units per layer"), format!("(1 − p) n = {kept} units")];
-    let picture = draw(&heading, options.runs(), &headings, &results);
+    let picture = draw(&heading, &options.runs_in_words(), &headings, &results);
     options.write("rate", &data.name, &results, &picture)
 }
 
 /// Errors over p: on the left with as many units, on the right with as many kept.
-fn draw(data: &str, runs: i64, headings: &[String; 2], results: &[Rates; 2]) -> String {
+fn draw(data: &str, runs: &str, headings: &[String; 2], results: &[Rates; 2]) -> String {
     let title = "Which p?";
     let description = "Test error and training error over p. Left: the number of units is the same for all \
                        p. Right: the number of units that are kept is.";
     let mut page = Page::new(title, description, 400.0);
     page.add(text(title, (14.0, 26.0), "title"));
-    let key = format!("error in %, mean ± standard deviation of {runs} runs; {data}");
+    let key = format!("error in %, mean ± standard deviation of {runs}; {data}");
     page.add(text(key, (14.0, 50.0), "soft small"));
     for ((rates, heading), across) in
         results.iter().zip(headings).zip([(56.0, 330.0), (462.0, 736.0)])
