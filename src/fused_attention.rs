@@ -4,7 +4,7 @@
 //! time which tch it gets. But a function of seven arguments implements another `Fn` trait than one of eight:
 //! the trait below is implemented for both, and the compiler picks the one that fits.
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 /// Attention without dropout: `softmax(query · keyᵀ · scale + mask) · value`. libtorch's default scale is
 /// `1 / sqrt(E)`.
@@ -34,6 +34,14 @@ trait Kernel<Arguments> {
     ) -> Result<Tensor, TchError>;
 }
 
+/// A mask of all keys, or of those up to the query's position.
+fn all_keys(query: &Tensor, key: &Tensor, causal: bool) -> Result<Tensor, TchError> {
+    let length = |x: &Tensor| x.size()[x.dim() - 2];
+    let options = (Kind::Bool, query.device());
+    let mask = Tensor::f_ones([length(query), length(key)], options)?;
+    if causal { mask.f_tril(0) } else { Ok(mask) }
+}
+
 struct Seven;
 struct Eight;
 
@@ -56,7 +64,12 @@ where
         causal: bool,
         scale: Option<f64>,
     ) -> Result<Tensor, TchError> {
-        self(query, key, value, mask, 0.0, causal, scale)
+        // This tch, 0.17, passes an undefined tensor for no mask, and its libtorch refuses that.
+        let mask = match mask {
+            Some(mask) => mask,
+            None => all_keys(query, key, causal)?,
+        };
+        self(query, key, value, Some(mask), 0.0, false, scale)
     }
 }
 
