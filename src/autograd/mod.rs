@@ -1,5 +1,11 @@
 //! A custom backward pass: libtorch's graph calls a Rust closure for a gradient.
 //!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `leaves` | the parameters that a result was computed from |
+//! | `setting` | libtorch's generators and modes |
+//! | `tell` | how C++ passes a text |
+//!
 //! tch can only record libtorch's operations. `function.cpp` has the few lines of C++ that put a closure into
 //! the graph, through `torch::autograd::Function`; build.rs compiles it where it finds libtorch's headers,
 //! and sets `cfg(recompute)`.
@@ -78,8 +84,8 @@ where
         drop: drop_box::<F>,
     };
     let mut error = String::new();
-    // SAFETY: the tensors outlive the call, and are only read. The closure is `Send` and
-    // `Sync`, borrows nothing, and belongs to C++ from here on. `tell` gets the `String` that it expects.
+    // SAFETY: the tensors outlive the call, and are only read. The closure is `Send` and `Sync`, borrows
+    // nothing, and belongs to C++ from here on. `tell` gets the `String` that it expects.
     let result = unsafe {
         let error = (&raw mut error).cast();
         let count = inputs.len();

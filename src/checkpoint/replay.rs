@@ -20,13 +20,6 @@ pub(super) struct Draws {
     counters: VecDeque<Counter>,
 }
 
-#[cfg(recompute)]
-impl Draws {
-    fn is_empty(&self) -> bool {
-        self.probabilities.is_empty() && self.counters.is_empty()
-    }
-}
-
 /// A run of a segment on this thread.
 struct Run {
     is_again: bool,
@@ -48,7 +41,7 @@ pub(super) fn record<T>(segment: impl FnOnce() -> T) -> (T, Draws) {
 #[cfg(recompute)]
 pub(super) fn replay<T>(draws: Draws, segment: impl FnOnce() -> T) -> (T, bool) {
     let (output, left) = run(Run { is_again: true, draws }, segment);
-    (output, left.is_empty())
+    (output, left.probabilities.is_empty() && left.counters.is_empty())
 }
 
 #[cfg(recompute)]
