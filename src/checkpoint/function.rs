@@ -61,7 +61,8 @@ use crate::error::{Result, or_panic};
 /// # Limits
 ///
 /// A checkpoint has no second derivative: a backward pass with `create_graph` fails. An input or parameter that is
-/// modified in place before the backward pass is an error, as elsewhere in libtorch. Where no gradient is needed,
+/// modified in place before the backward pass is an error, as elsewhere in libtorch. The first run has a graph too, so
+/// a segment's activations must fit in memory; they are freed when it returns. Where no gradient is needed,
 /// under [`tch::no_grad`] and in a trace, the segment is run once, as it is. So it is without the feature
 /// `recompute`, and its activations are kept.
 ///
@@ -93,8 +94,9 @@ where
 /// # Errors
 ///
 /// The segment's; [`CheckpointError::Captured`](crate::CheckpointError::Captured) if it uses a tensor that was
-/// computed from parameters, and is no input. Errors and panics of the segment when it is run again become errors
-/// of the backward pass, as do the other [`CheckpointError`](crate::CheckpointError)s.
+/// computed from parameters, and is no input; [`CheckpointError::ModifiesInput`](crate::CheckpointError::ModifiesInput)
+/// if it writes to its input. Errors and panics of the segment when it is run again become errors of the backward pass,
+/// as do the other [`CheckpointError`](crate::CheckpointError)s.
 pub fn f_checkpoint<F>(segment: F, x: &Tensor) -> Result<Tensor>
 where
     F: Fn(&Tensor) -> Result<Tensor> + Send + 'static,
