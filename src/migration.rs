@@ -72,6 +72,7 @@
 //! | `nn.LSTM(dropout=p)`, `nn.GRU(dropout=p)` | [`lstm`](crate::lstm), [`gru`](crate::gru) with [`between`](crate::RecurrentDropout::between)`: TrueDropout::elements(p)?` |
 //! | `nn.AlphaDropout(p)` | [`AlphaDropout::elements(p)`](crate::AlphaDropout::elements) |
 //! | `nn.FeatureAlphaDropout(p)` | [`AlphaDropout::channels(p)`](crate::AlphaDropout::channels) |
+//! | `torch.utils.checkpoint.checkpoint(f, x)` | [`checkpoint(f, &x)`](crate::checkpoint()), or [`Checkpoint::new(module)`](crate::Checkpoint) |
 //! | `inplace=True` | not here; in training the output is a new tensor |
 //! | `model.train()`, `model.eval()` | `forward_t(&x, true)`, `forward_t(&x, false)` |
 //! | `layer.p`, `layer.p = 0.3` | `layer.p()`, `layer.set_p(0.3)?` |
