@@ -98,14 +98,12 @@
 // A map, in the order of the imports: each file imports only from files further down.
 
 // Layers made of layers.
+mod multi_head;
 mod recurrent;
 // Layers and functions, side by side.
 mod alpha_dropout;
-mod drop_block;
-// A layer that is built of another one.
-mod multi_head;
-// Layers and functions, side by side.
 mod attention;
+mod drop_block;
 mod drop_connect;
 mod dropout;
 mod functional;

@@ -37,8 +37,7 @@ fn one_mask_for_all_time_steps() {
     assert_eq!(layer.draw_mask(&images, true).unwrap().size(), [4, 1, 3, 32, 32]);
 }
 
-/// With ones for an input and an identity-like weight there is no reading the mask off, so the gradient of the raw
-/// weight tells what was dropped, as in fastai's last assertion.
+/// The gradient of the raw weight tells what was dropped, as in fastai's last assertion.
 #[test]
 fn weight_drop_reaches_the_weight_through_the_mask() {
     let vs = nn::VarStore::new(device());
