@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::kind::real_kind;
 use crate::noise_shape::NoiseShape;
 use crate::probability::Probability;
-use crate::product::product;
+use crate::product::{broadcast_product, product, repeat_rows};
 use crate::rng::counter::Counter;
 use crate::rng::stream::Stream;
 use crate::trace;
@@ -50,7 +50,7 @@ impl Draw<'_> {
                 Source::Counter(mask) if self.repeats == 1 && mask.size() == x.size() => {
                     return product(&mask, x, residual);
                 }
-                Source::Counter(mask) => self.apply(x, mask.stored()?)?,
+                Source::Counter(mask) => broadcast_product(&mask, self.repeats, x)?,
                 Source::Stored(mask) => self.apply(x, mask)?,
             }
         };
@@ -68,27 +68,20 @@ impl Draw<'_> {
         if self.is_fused(x) {
             return Ok(x.f_ones_like()?.f_dropout(self.p.get(), true)?);
         }
-        self.repeated(match self.source(x)? {
+        let mask = match self.source(x)? {
             Source::Counter(mask) => mask.stored()?,
             Source::Stored(mask) => mask,
-        })
+        };
+        repeat_rows(mask, self.repeats)
     }
 
     /// `x` times a stored mask, and what the effect adds to it.
     fn apply(&self, x: &Tensor, mask: Tensor) -> Result<Tensor> {
-        let mask = self.repeated(mask)?;
+        let mask = repeat_rows(mask, self.repeats)?;
         let y = x.f_mul(&mask)?;
         match self.effect.at(self.p) {
             Outcome::Bernoulli(affine) => affine.apply(y, &mask),
             Outcome::Normal { .. } => Ok(y),
-        }
-    }
-
-    /// Repeats each row of the mask for the rows of `x` that share it in folded passes.
-    fn repeated(&self, mask: Tensor) -> Result<Tensor> {
-        match self.repeats {
-            1 => Ok(mask),
-            repeats => Ok(mask.f_repeat_interleave_self_int(repeats, 0, None)?),
         }
     }
 

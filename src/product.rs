@@ -1,8 +1,10 @@
-//! `x` times a mask that is not stored: the backward pass draws it again.
+//! `x` times a mask that the graph does not keep: the backward pass draws it again.
 
 use tch::Tensor;
 
 use crate::cpu::ImplicitMask;
+#[cfg(recompute)]
+use crate::cpu::large_like;
 use crate::error::Result;
 
 /// `x` times the mask, and what the mask adds; plus `residual`, if there is one.
@@ -23,6 +25,58 @@ pub(crate) fn product(
         Some(residual) => Ok(residual.f_add(&y)?),
         None => Ok(y),
     }
+}
+
+/// `x` times a mask that broadcasts over it, and what the mask adds. Each row of the mask serves this many rows of
+/// `x`.
+pub(crate) fn broadcast_product(mask: &ImplicitMask, repeats: i64, x: &Tensor) -> Result<Tensor> {
+    let stored = repeat_rows(mask.stored()?, repeats)?;
+    let y = match in_large_memory(mask, repeats, &stored, x)? {
+        Some(y) => y,
+        None => x.f_mul(&stored)?,
+    };
+    match mask.shift() {
+        Some(affine) => affine.apply(y, &stored),
+        None => Ok(y),
+    }
+}
+
+/// A mask with each row as many times as this.
+pub(crate) fn repeat_rows(mask: Tensor, repeats: i64) -> Result<Tensor> {
+    match repeats {
+        1 => Ok(mask),
+        _ => Ok(mask.f_repeat_interleave_self_int(repeats, 0, None)?),
+    }
+}
+
+/// libtorch's multiplication, written into memory of our own: libtorch's can be fresh pages in every pass, which
+/// cost more than the multiplication.
+#[cfg(recompute)]
+fn in_large_memory(
+    mask: &ImplicitMask,
+    repeats: i64,
+    stored: &Tensor,
+    x: &Tensor,
+) -> Result<Option<Tensor>> {
+    use crate::autograd::with_backward;
+
+    if x.kind() != stored.kind() {
+        return Ok(None);
+    }
+    let Some(y) = large_like(x) else { return Ok(None) };
+    let y = x.f_detach()?.f_mul_out(&y, stored)?;
+    if !needs_gradient(x, None) {
+        return Ok(Some(y));
+    }
+    let mask = mask.without_shift();
+    let backward = move |gradient: &Tensor, _| broadcast_product(&mask, repeats, gradient);
+    with_backward([x], y, backward).map(Some)
+}
+
+/// Without C++ there is no such memory.
+#[cfg(not(recompute))]
+fn in_large_memory(_: &ImplicitMask, _: i64, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+    Ok(None)
 }
 
 fn needs_gradient(x: &Tensor, residual: Option<&Tensor>) -> bool {

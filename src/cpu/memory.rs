@@ -62,6 +62,20 @@ impl Layout {
     }
 }
 
+/// A new CPU tensor of the size, strides and kind of `x`, for a result to be written into. `None` where libtorch's
+/// own does as well, or where it is not clear how libtorch would lay it out: with gaps or overlaps, or dimensions of
+/// size 1, whose stride is arbitrary.
+#[cfg(recompute)]
+pub(crate) fn large_like(x: &Tensor) -> Option<Tensor> {
+    let (size, strides) = (x.size(), x.stride());
+    if x.device() != Device::Cpu || size.contains(&1) || !is_dense(&size, &strides) {
+        return None;
+    }
+    let tensor = large::empty(&size, Some(&strides), x.kind())?;
+    advise_huge_pages(tensor.data_ptr(), x.kind().elt_size_in_bytes() * x.numel());
+    Some(tensor)
+}
+
 /// A new CPU tensor, filled in the order of its memory.
 pub(super) fn filled<S: Source, F: Fill<S>>(
     layout: &Layout,

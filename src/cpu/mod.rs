@@ -41,6 +41,8 @@ use crate::probability::Probability;
 use crate::rng::counter::Counter;
 
 pub(crate) use self::memory::Layout;
+#[cfg(recompute)]
+pub(crate) use self::memory::large_like;
 
 /// A mask that is defined by its random numbers, and need not be stored. Its elements are drawn in the order
 /// of memory.
