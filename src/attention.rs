@@ -221,7 +221,7 @@ impl Options {
         let mask = mask.map(|mask| self.mask(query, &key, mask)).transpose()?;
         let bias = mask.as_ref().map(|mask| &mask.bias);
 
-        let drops = (train || scope::is_active()) && noise.p() > 0.0;
+        let drops = (train || scope::is_active()) && !noise.current_p()?.is_zero();
         let y = if drops {
             let weights = self.weights(query, &key, bias)?;
             check_value(&weights, &value)?;

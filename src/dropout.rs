@@ -61,7 +61,7 @@ pub type TrueDropout = DropoutLayer<true>;
 /// ```
 #[derive(Clone)]
 pub struct DropoutLayer<const RESCALE: bool> {
-    noise: Noise,
+    pub(crate) noise: Noise,
 }
 
 impl<const RESCALE: bool> DropoutLayer<RESCALE> {

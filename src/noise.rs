@@ -134,6 +134,12 @@ impl Noise {
         }
     }
 
+    /// The layer's `p`, for one that asks for it before it draws, or does not draw. Not [`p`](Self::p): where a
+    /// checkpoint runs a segment again, it is that of the first run.
+    pub(crate) fn current_p(&self) -> Result<Probability> {
+        replay::probability(self.p.load())
+    }
+
     /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout) and for an empty `x`.
     pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
         let active = (train || scope::is_active()) && x.numel() > 0;

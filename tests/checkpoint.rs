@@ -11,9 +11,9 @@ use common::{SHAPES, alone, assert_same_bits, device, elements, float};
 use tch::nn::{self, Module, ModuleT, OptimizerConfig};
 use tch::{CModule, Kind, Tensor};
 use tch_dropout::{
-    AlphaDropout, Checkpoint, DropConnectConfig, Dropout, GaussianDropout, Stream, Streams,
-    TrueDropout, apply_mask, checkpoint, checkpoint_many, drop_connect, dropout, feature_dropout,
-    monte_carlo,
+    AlphaDropout, Attention, Checkpoint, DropConnectConfig, Dropout, Error, GaussianDropout, Lstm,
+    LstmConfig, RecurrentDropout, RnnT, Stream, Streams, TrueDropout, Zoneout, apply_mask,
+    checkpoint, checkpoint_many, drop_connect, dropout, feature_dropout, lstm, monte_carlo,
 };
 
 /// What stands between two linear layers in a segment.
@@ -376,6 +376,66 @@ fn a_schedule_may_have_moved_on() {
         layer.set_p(now).unwrap();
         assert_all_same(&gradients(&y, &[&x]), &gradients(&expected, &[&x]));
     }
+}
+
+/// Layers that ask for their `p` before they draw.
+#[test]
+fn a_schedule_may_have_moved_on_in_layers_of_layers() {
+    let _alone = alone();
+    for (then, now) in [(0.3, 0.6), (0.3, 0.0), (0.0, 0.3)] {
+        let x = leaf(&[4, 6, 5]);
+        let attention = |p| Attention::new(p).unwrap().with_seed(1);
+        moves_on(
+            &x,
+            attention(then),
+            attention(then),
+            |layer| layer.set_p(now),
+            |layer, x| layer.forward(x, x, x, None, true),
+        );
+        let zoneout = |p| Zoneout::new(p).unwrap().with_seed(1);
+        for train in [true, false] {
+            moves_on(
+                &x,
+                zoneout(then),
+                zoneout(then),
+                |layer| layer.set_p(now),
+                move |layer, x| layer.apply(x, &(x * 2.0), train),
+            );
+        }
+        let vs = tch::nn::VarStore::new(device());
+        let recurrent = |p| {
+            tch::manual_seed(3);
+            let layer = |index| Stream::new(1).with_layer(index);
+            let dropout = RecurrentDropout {
+                state: elements(p).with_stream(layer(0)),
+                zoneout: Zoneout::new(p).unwrap().with_stream(layer(1)),
+                ..Default::default()
+            };
+            lstm(vs.root(), 5, 3, LstmConfig { dropout, ..Default::default() }).unwrap()
+        };
+        let (layer, same) = (recurrent(then), recurrent(then));
+        let set = |layer: &Lstm| {
+            layer.dropout.state.set_p(now)?;
+            layer.dropout.zoneout.set_p(now)
+        };
+        moves_on(&x, layer, same, set, |layer, x| layer.seq_t(x, true).0);
+    }
+}
+
+/// The gradient of a checkpoint around `layer`, which changes before the backward pass, is the one without.
+fn moves_on<L: Send + 'static>(
+    x: &Tensor,
+    layer: L,
+    same: L,
+    change: impl Fn(&L) -> Result<(), Error>,
+    forward: impl Fn(&L, &Tensor) -> Tensor + Send + Copy + 'static,
+) {
+    let layer = Arc::new(Mutex::new(layer));
+    let expected = gradients(&forward(&same, x), &[x]);
+    let shared = Arc::clone(&layer);
+    let y = checkpoint(move |x| forward(&shared.lock().unwrap(), x), x);
+    change(&layer.lock().unwrap()).unwrap();
+    assert_all_same(&gradients(&y, &[x]), &expected);
 }
 
 /// A layer without a seed, while another thread draws from libtorch's generator.

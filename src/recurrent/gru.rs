@@ -103,8 +103,8 @@ impl Cell<1> for Gru {
         &self.dropout
     }
 
-    fn is_zoned(&self) -> bool {
-        self.dropout.zoneout.p() > 0.0
+    fn is_zoned(&self) -> Result<bool> {
+        Ok(!self.dropout.zoneout.noise.current_p()?.is_zero())
     }
 
     fn layer(x: &Tensor, [h]: &[Tensor; 1], weights: &Flat) -> Result<(Tensor, [Tensor; 1])> {

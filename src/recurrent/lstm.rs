@@ -130,8 +130,9 @@ impl Cell<2> for Lstm {
         &self.dropout
     }
 
-    fn is_zoned(&self) -> bool {
-        self.dropout.zoneout.p() > 0.0 || self.cell_zoneout.p() > 0.0
+    fn is_zoned(&self) -> Result<bool> {
+        let (h, c) = (&self.dropout.zoneout.noise, &self.cell_zoneout.noise);
+        Ok(!h.current_p()?.is_zero() || !c.current_p()?.is_zero())
     }
 
     fn layer(x: &Tensor, state: &[Tensor; 2], weights: &Flat) -> Result<(Tensor, [Tensor; 2])> {

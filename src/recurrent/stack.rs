@@ -18,7 +18,7 @@ pub(super) trait Cell<const S: usize> {
     fn dropout(&self) -> &RecurrentDropout;
 
     /// Whether any zoneout has `p > 0`.
-    fn is_zoned(&self) -> bool;
+    fn is_zoned(&self) -> Result<bool>;
 
     /// A whole layer, by libtorch's own operation.
     fn layer(x: &Tensor, state: &[Tensor; S], weights: &Flat) -> Result<(Tensor, [Tensor; S])>;
@@ -189,7 +189,7 @@ fn layer<const S: usize, C: Cell<S>>(
     for direction in directions {
         masked.push(direction.with_hh(drop.masked(&direction.hh, x, train)?));
     }
-    if !masks_state(cell.dropout(), train) && !cell.is_zoned() && !masked[0].is_folded() {
+    if !masks_state(cell.dropout(), train)? && !cell.is_zoned()? && !masked[0].is_folded() {
         let has_biases = masked[0].biases.is_some();
         let bidirectional = masked.len() == 2;
         return C::layer(x, state, &Flat { weights: flat(&masked), has_biases, bidirectional });
@@ -218,7 +218,7 @@ fn walk<const S: usize>(
     train: bool,
 ) -> Result<(Tensor, [Tensor; S])> {
     let dropout = cell.dropout();
-    let mask = match masks_state(dropout, train) {
+    let mask = match masks_state(dropout, train)? {
         true => Some(dropout.state.draw_mask(&state[0], train)?),
         false => None,
     };
@@ -241,8 +241,8 @@ fn walk<const S: usize>(
     Ok((Tensor::f_stack(&outputs, 0)?, state))
 }
 
-fn masks_state(dropout: &RecurrentDropout, train: bool) -> bool {
-    dropout.state.p() > 0.0 && (train || scope::is_active())
+fn masks_state(dropout: &RecurrentDropout, train: bool) -> Result<bool> {
+    Ok((train || scope::is_active()) && !dropout.state.noise.current_p()?.is_zero())
 }
 
 /// The same for each tensor of a state.

@@ -35,7 +35,7 @@ use crate::noise_shape::NoiseShape;
 /// ```
 #[derive(Clone)]
 pub struct Zoneout {
-    noise: Noise,
+    pub(crate) noise: Noise,
 }
 
 impl Zoneout {
@@ -107,15 +107,15 @@ impl Zoneout {
         if real_kind(new.kind()).is_none() {
             return Err(Error::Kind(new.kind()));
         }
-        let p = self.p();
-        if p == 0.0 {
+        let p = self.noise.current_p()?;
+        if p.is_zero() {
             Ok(new.shallow_clone())
         } else if train || scope::is_active() {
             // Chosen, not multiplied: an infinite update that is dropped leaves no NaN.
             let updated = self.noise.draw_mask(new, train)?.f_ne(0)?;
             Ok(new.f_where_self(&updated, previous)?)
         } else {
-            Ok(previous.f_lerp(new, 1.0 - p)?)
+            Ok(previous.f_lerp(new, 1.0 - p.get())?)
         }
     }
 }
