@@ -290,6 +290,17 @@ pub enum MonteCarloError {
         passes: i64,
     },
 
+    /// A layer whose input mixes the rows of folded passes, as after the batch was moved behind another dimension and
+    /// flattened.
+    #[error(
+        "an input of a layer, of shape {0:?} for two folded passes, does not have them one after the other in \
+         dimension 0: keep the batch first, or use fold 1"
+    )]
+    Mixed(
+        /// The input's shape for two passes.
+        Vec<i64>,
+    ),
+
     /// A model that draws more or fewer masks in folded passes than in one.
     #[error("the model drew {single} masks in one pass and {folded} in folded passes: use fold 1")]
     Draws {

@@ -142,7 +142,7 @@ impl Noise {
 
     /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout) and for an empty `x`.
     pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
-        let active = (train || scope::is_active()) && x.numel() > 0;
+        let active = (train || scope::is_active()) && x.numel() > 0 && !scope::rehearses(x)?;
         replay::probability(if active { self.p.load() } else { Probability::ZERO })
     }
 }

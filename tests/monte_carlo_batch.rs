@@ -36,7 +36,8 @@ fn texts(
     let told = Cell::new(None);
     let telling = |x: &Tensor, _: bool| {
         dropped(x).unwrap_or_else(|error| {
-            told.set(Some(error.to_string()));
+            // The first error: a model that goes on after it may meet more.
+            told.set(told.take().or(Some(error.to_string())));
             otherwise(x)
         })
     };
@@ -108,7 +109,9 @@ fn another_number_of_masks_in_each_pass() {
     let layer = elements(0.5);
     let x = nonzero(&[4, 6]);
     let refused = Cell::new(0);
-    let run = |masks: [usize; 3]| {
+    let run = |[first, second, third]: [usize; 3]| {
+        // At last, the model is called with nothing to draw.
+        let masks = [first, second, third, 9];
         let next = Cell::new(0);
         let model = |x: &Tensor, train| {
             let masks = masks[next.replace(next.get() + 1)];
@@ -141,6 +144,72 @@ fn another_number_of_masks_in_each_pass() {
         (0..masks).fold(x.shallow_clone(), |x, _| layer.forward_t(&x, train))
     };
     MonteCarlo::new(5).unwrap().regress(model, &x).unwrap();
+}
+
+/// `[N, T, C]` to `[T N, C]`: the shape is as it would be with the passes side by side, but they are not.
+#[test]
+fn rows_that_are_mixed() {
+    let x = nonzero(&[2, 6, 4]);
+    let transposed = |x: &Tensor| x.transpose(0, 1).reshape([-1, 4]);
+    type Model = Box<dyn Fn(&Tensor) -> Result<Tensor, Error>>;
+    let layers: [(&str, Model); 3] = [
+        ("columns", {
+            let layer = TrueDropout::columns(0.5).unwrap();
+            Box::new(move |x| layer.f_forward_t(x, false))
+        }),
+        ("DropConnect", {
+            let vs = nn::VarStore::new(device());
+            let layer = drop_connect(vs.root(), 4, 4, DropConnectConfig::default()).unwrap();
+            Box::new(move |x| layer.f_forward_t(x, false))
+        }),
+        ("a mask", {
+            let layer = TrueDropout::samples(0.5).unwrap();
+            Box::new(move |x| Ok(apply_mask(x, &layer.draw_mask(x, false)?)?))
+        }),
+    ];
+    for (name, layer) in layers {
+        let back =
+            |y: Tensor, x: &Tensor| y.reshape([6, x.size()[0], 4]).transpose(0, 1).contiguous();
+        let dropped = |x: &Tensor| Ok(back(layer(&transposed(x))?, x));
+        let expected = "an input of a layer, of shape [24, 4] for two folded passes, does not have them one after \
+                        the other in dimension 0: keep the batch first, or use fold 1";
+        for fold in [2, 3] {
+            let found = texts(folded(7, fold), &x, dropped, Tensor::shallow_clone);
+            assert_eq!(found, [expected; 2], "{name}");
+        }
+        // Alone, passes may do as they like; and so may a row in folded ones.
+        MonteCarlo::new(7).unwrap().regress(|x, _| dropped(x).unwrap(), &x).unwrap();
+        folded(7, 3).regress(|x, _| layer(&x.reshape([-1, 4])).unwrap().reshape_as(x), &x).unwrap();
+    }
+}
+
+/// The second of two layers gets what the first has dropped; that it is mixed shows while nothing is dropped.
+#[test]
+fn rows_that_are_mixed_after_a_first_layer() {
+    let x = nonzero(&[2, 6, 4]);
+    let layer = elements(0.5);
+    let dropped = |x: &Tensor| {
+        let y = layer.f_forward_t(x, true)?;
+        let z = layer.f_forward_t(&y.transpose(0, 1).reshape([-1, 4]), true)?;
+        Ok(z.reshape([6, -1, 4]).transpose(0, 1).contiguous())
+    };
+    let [panic, _] = texts(folded(7, 3), &x, dropped, Tensor::shallow_clone);
+    assert!(panic.starts_with("an input of a layer, of shape [24, 4]"), "{panic}");
+}
+
+/// Half precision rounds, and a row's place in the batch may change how; that is no mixing.
+#[test]
+fn rounding_is_no_mixing() {
+    let x = nonzero(&[3, 257]);
+    for kind in [Kind::Float, Kind::Double, Kind::BFloat16, Kind::Half] {
+        let weight = Tensor::randn([257, 257], float()).to_kind(kind) * 0.1;
+        let layer = elements(0.5);
+        let model = |x: &Tensor, train| {
+            let first = layer.forward_t(&x.to_kind(kind).matmul(&weight), train);
+            layer.forward_t(&first.relu().matmul(&weight), train).to_kind(Kind::Float)
+        };
+        folded(9, 4).regress(model, &x).unwrap();
+    }
 }
 
 /// Each batch is compared with its own first pass: the last one is shorter.

@@ -43,7 +43,10 @@ fn patterns(x: &Tensor, fold: i64, forward: impl Fn(&Tensor, bool) -> Tensor) ->
     };
     let run = MonteCarlo::new(PASSES).unwrap().fold(fold).unwrap();
     run.predict(model, x).unwrap();
-    found.into_inner()
+    let mut found = found.into_inner();
+    // At last, two copies of the batch, of which nothing is dropped.
+    assert_eq!(found.split_off(PASSES as usize).len(), if fold > 1 { 2 } else { 0 });
+    found
 }
 
 /// `groups` says of each bit with which others it is dropped.
@@ -164,7 +167,11 @@ fn folded_drop_connect_is_a_linear_layer_per_pass() {
     };
     let run = MonteCarlo::new(3).unwrap().fold(2).unwrap();
     run.predict(model, &x).unwrap();
-    assert_eq!(*forwards.borrow(), [1, 2]);
+    assert_eq!(
+        *forwards.borrow(),
+        [1, 2, 2],
+        "one pass, two, and two copies that show their order"
+    );
     let wrong = |x: &Tensor, _| {
         assert!(layer.f_forward_t(&x.narrow(2, 0, 5), true).is_err());
         layer.forward_t(x, true).flatten(1, -1)

@@ -37,7 +37,10 @@ fn a_regression_has_the_mean_and_variance_of_the_outputs() {
             };
             let run = MonteCarlo::new(20).unwrap().fold(fold).unwrap();
             let found = run.batch_size(batch_size).unwrap().regress(model, &x).unwrap();
-            let seen = seen.into_inner();
+            let mut seen = seen.into_inner();
+            if fold > 1 {
+                seen.remove(1 + 5); // Two copies of the first batch, of which nothing was dropped.
+            }
             let batches = seen.chunks(if fold == 1 { 20 } else { 1 + 5 }).map(|passes| {
                 let outputs = Tensor::cat(passes, 0);
                 let rows = outputs.size()[0] / 20;

@@ -62,11 +62,17 @@ where
 /// per pass.
 ///
 /// Wherever the model calls a layer, the batch must be in dimension 0. The model may split each row into
-/// several, as from `[N, T, C]` to `[N * T, C]`. Each layer's input is compared with that of the first pass:
-/// if dimension 0 has not grown by a factor of the number of passes (as when the layer is applied to a
-/// weight), the layer returns an error, and its `forward_t` panics. The comparison misses a batch that is
-/// moved behind another dimension and flattened, as from `[N, T, C]` to `[T * N, C]`. A layer with a seed
-/// takes one step per call, and so fewer than one per pass. A model that traces itself needs fold 1.
+/// several, as from `[N, T, C]` to `[N * T, C]`, but not mix them, as to `[T * N, C]`. This is checked, so that
+/// folding never gives a wrong variance:
+///
+/// - Each layer's input is compared with that of the first pass. If dimension 0 has not grown by a factor of the
+///   number of passes (as when the layer is applied to a weight), the layer returns an error.
+/// - After the first batch, the model is called once more, on two copies of that batch with `train` false, and
+///   nothing is dropped. If an input of a layer is not the same for both copies, the layer returns an error. It may
+///   also do so in a model that draws random numbers by itself, which needs fold 1.
+///
+/// A layer's `forward_t` panics with these errors. A layer with a seed takes one step per call, and so fewer than
+/// one per pass. A model that traces itself needs fold 1.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
@@ -239,8 +245,16 @@ impl MonteCarlo {
         }
         let _no_grad = tch::no_grad_guard();
         let batches = x.f_split(self.batch_size.min(x.size()[0]), 0)?;
-        let moments = batches.iter().map(|batch| self.batch_moments(&mut model, batch, logits));
-        Moments::concat(&moments.collect::<Result<Vec<_>>>()?)
+        let mut moments = Vec::with_capacity(batches.len());
+        for batch in &batches {
+            moments.push(self.batch_moments(&mut model, batch, logits)?);
+            // Not before the first batch, as shapes that do not fit make a clearer error.
+            if moments.len() == 1 && self.fold > 1 {
+                let copies = Tensor::f_cat(&[batch, batch], 0)?;
+                scope::rehearse(|| model(&copies, false));
+            }
+        }
+        Moments::concat(&moments)
     }
 
     fn batch_moments<F>(&self, model: &mut F, batch: &Tensor, logits: bool) -> Result<Moments>

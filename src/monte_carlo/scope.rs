@@ -5,8 +5,14 @@
 //! compares with the first pass, which runs by itself: folding `n` passes makes the batch `n` times as long,
 //! and nothing else. So the first pass records the input's shape for each draw, and the k-th draw of folded
 //! passes must see the k-th shape with `n` times the rows.
+//!
+//! A shape does not tell whether the passes still lie one after the other, or the model has moved the batch behind
+//! another dimension and flattened them together. So a rehearsal runs the model on two copies of the batch while
+//! nothing is dropped: wherever a layer is called, the two halves of its input must be equal.
 
 use std::cell::RefCell;
+
+use tch::{Kind, Tensor};
 
 use crate::error::{MonteCarloError, Result};
 use crate::trace;
@@ -21,6 +27,8 @@ struct Scope {
     draws: Shapes,
     /// Whether a run within this one drew a mask.
     inner_drew: bool,
+    /// Whether two equal copies of the batch lie side by side, and layers only look at them.
+    is_rehearsal: bool,
 }
 
 thread_local! {
@@ -37,7 +45,17 @@ pub(super) struct Outcome {
 /// batch, and the shapes of a single pass.
 pub(super) fn run<T>(folded: Option<(i64, &Shapes)>, model: impl FnOnce() -> T) -> (T, Outcome) {
     let folded = folded.map(|(passes, shapes)| (passes, shapes.clone()));
-    let scope = Scope { folded, draws: Vec::new(), inner_drew: false };
+    enter(Scope { folded, draws: Vec::new(), inner_drew: false, is_rehearsal: false }, model)
+}
+
+/// Runs a model on two copies of a batch, with the layers on this thread looking at their inputs, and dropping
+/// nothing.
+pub(super) fn rehearse<T>(model: impl FnOnce() -> T) -> T {
+    let folded = Some((2, Vec::new()));
+    enter(Scope { folded, draws: Vec::new(), inner_drew: false, is_rehearsal: true }, model).0
+}
+
+fn enter<T>(scope: Scope, model: impl FnOnce() -> T) -> (T, Outcome) {
     let outer = Restore(CURRENT.replace(Some(scope)));
     let output = model();
     let inner = CURRENT.take().expect("each run puts back what it found");
@@ -66,6 +84,36 @@ pub(crate) fn is_active() -> bool {
 /// Whether several passes lie side by side in the batch.
 pub(super) fn is_folded() -> bool {
     CURRENT.with_borrow(|scope| scope.as_ref().is_some_and(|scope| scope.folded.is_some()))
+}
+
+/// Whether this is a rehearsal, in which a layer drops nothing.
+///
+/// # Errors
+///
+/// In a rehearsal, an input whose halves differ: they are not the two copies of the batch.
+pub(crate) fn rehearses(x: &Tensor) -> Result<bool> {
+    let is_rehearsal =
+        CURRENT.with_borrow(|scope| scope.as_ref().is_some_and(|scope| scope.is_rehearsal));
+    if is_rehearsal && !has_equal_halves(x)? {
+        return Err(MonteCarloError::Mixed(x.size()).into());
+    }
+    Ok(is_rehearsal)
+}
+
+/// Whether the two halves of dimension 0 are equal, up to rounding, which may depend on a row's place.
+fn has_equal_halves(x: &Tensor) -> Result<bool> {
+    let rows = x.size().first().copied().unwrap_or(1);
+    if rows % 2 != 0 {
+        return Ok(false);
+    }
+    let tolerance = match x.kind() {
+        Kind::Half | Kind::BFloat16 => 3e-2,
+        _ => 1e-3,
+    };
+    let x = if x.is_complex() { x.f_view_as_real()? } else { x.f_to_kind(Kind::Double)? };
+    let (first, second) = (x.f_narrow(0, 0, rows / 2)?, x.f_narrow(0, rows / 2, rows / 2)?);
+    let largest = first.f_nan_to_num(0.0, 0.0, 0.0)?.f_abs()?.f_max()?.f_double_value(&[])?;
+    Ok(first.f_allclose(&second, 0.0, tolerance * largest, true)?)
 }
 
 /// Records that a layer draws for an input of this shape, and returns how many passes lie side by side in
