@@ -37,7 +37,7 @@ use crate::noise_shape::NoiseShape;
 /// Where nothing is dropped (in evaluation, or with `p = 0`), libtorch's fused kernel computes it, which
 /// keeps no weights. (It has no second derivative on every device.) Dropping needs the weights `[..., T, S]`:
 /// for the backward pass, they are kept before and after dropout. No mask is kept with the feature
-/// `recompute`.
+/// `recompute`. For inputs in half precision, the weights before dropout are computed and kept in f32.
 #[derive(Clone)]
 pub struct Attention {
     noise: Noise,
@@ -240,14 +240,21 @@ impl Options {
     /// `softmax(query · keyᵀ · scale + bias)`.
     fn weights(&self, query: &Tensor, key: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let scale = self.scale.unwrap_or_else(|| 1.0 / (last(query) as f64).sqrt());
-        // Before the product, as there are fewer numbers, and they stay in the range of f16.
-        let mut scores = query.f_mul_scalar(scale)?.f_matmul(&key.f_transpose(-2, -1)?)?;
+        let kind = query.kind();
+        // In f32, as libtorch has it: scores may exceed f16's range, and bf16 is too coarse for an exponent.
+        let is_half = [Kind::Half, Kind::BFloat16].contains(&kind) && key.kind() == kind;
+        let wide = if is_half { Kind::Float } else { kind };
+        let key = if is_half { key.f_to_kind(wide)? } else { key.shallow_clone() };
+        // Before the product, as there are fewer numbers.
+        let query = query.f_to_kind(wide)?.f_mul_scalar(scale)?;
+        let mut scores = query.f_matmul(&key.f_transpose(-2, -1)?)?;
         match bias {
             Some(bias) => scores = scores.f_add_(bias)?,
             None if self.causal => scores = scores.f_add_(&future(&scores.size(), &scores)?)?,
             None => {}
         }
-        Ok(scores.f_softmax(-1, None)?)
+        let weights = scores.f_softmax(-1, None)?;
+        if is_half { Ok(weights.f_to_kind(kind)?) } else { Ok(weights) }
     }
 
     /// What a mask, and being causal, add to the scores.
