@@ -222,7 +222,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// let layer = TrueDropout::columns(0.5)?;
     /// let vector = Tensor::ones([3], (Kind::Float, Device::Cpu));
     /// let error = layer.f_forward_t(&vector, true).unwrap_err().to_string();
-    /// assert_eq!(error, "columns noise needs an input of at least 2 dimensions, got shape [3]");
+    /// assert_eq!(error, "noise shape `columns` needs an input with at least 2 dimensions, got shape [3]");
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     ///

@@ -80,7 +80,7 @@ pub fn feature_dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
 ///
 /// let x = Tensor::ones([3], (Kind::Float, Device::Cpu));
 /// let error = f_feature_dropout(&x, 0.5, true).unwrap_err().to_string();
-/// assert_eq!(error, "channels noise needs an input of at least 2 dimensions, got shape [3]");
+/// assert_eq!(error, "noise shape `channels` needs an input with at least 2 dimensions, got shape [3]");
 /// ```
 ///
 /// # Errors

@@ -87,7 +87,7 @@ where
 /// let segment = move |x: &Tensor| dropout.f_forward_t(&x.f_tanh()?, true);
 /// let x = Tensor::randn([8], (Kind::Float, Device::Cpu));
 /// let error = f_checkpoint(segment, &x).unwrap_err().to_string();
-/// assert_eq!(error, "columns noise needs an input of at least 2 dimensions, got shape [8]");
+/// assert_eq!(error, "noise shape `columns` needs an input with at least 2 dimensions, got shape [8]");
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
 ///
