@@ -101,7 +101,7 @@ fn channels_are_dropped_as_a_whole_and_elements_are_not() {
 }
 
 #[test]
-fn they_are_awake_under_monte_carlo() {
+fn they_draw_under_monte_carlo() {
     let _alone = alone();
     let x = nonzero(&[4, 6, 3]);
     for (function, fallible, ..) in FUNCTIONS {

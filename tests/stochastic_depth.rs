@@ -306,7 +306,7 @@ fn it_prints_itself_and_crosses_threads() {
 
 /// A model with a layer in the branch, which sees all samples in each pass, so that passes can be folded.
 #[test]
-fn monte_carlo_wakes_it_folded_or_not() {
+fn it_draws_under_monte_carlo_folded_or_not() {
     let _generator = seeded();
     const PASSES: i64 = 40_000;
     let (p, q) = (0.3, 0.2);
