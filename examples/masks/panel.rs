@@ -27,7 +27,7 @@ pub fn panels(seed: u64) -> Result<Vec<Panel>> {
         ("samples", ["for residual branches:", "stochastic depth"], images, NoiseShape::Samples),
         (
             "columns",
-            ["one mask for the whole batch:", "the fewest draws"],
+            ["for few draws: one mask", "for the whole batch"],
             images,
             NoiseShape::Columns,
         ),
