@@ -74,7 +74,9 @@ mod cpp {
     /// Compiles the C++, unless no headers are found.
     pub fn compile(lib: Option<&str>) {
         let Some(headers) = Headers::of_pytorch().or_else(|| Headers::of_libtorch(lib)) else {
-            println!("cargo::warning=found no headers of libtorch: masks are kept, not recomputed");
+            println!(
+                "cargo::warning=libtorch's headers were not found: masks are stored instead of recomputed"
+            );
             return;
         };
         println!("cargo::rustc-cfg=recompute");

@@ -1,4 +1,4 @@
-//! Alpha dropout: for networks that normalise themselves, with SELU activations.
+//! Alpha dropout: for self-normalizing networks, with SELU activations.
 
 use std::fmt;
 

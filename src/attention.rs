@@ -70,7 +70,7 @@ impl Attention {
     ///
     /// let x = Tensor::randn([5, 8], (Kind::Float, Device::Cpu));
     /// let y = Attention::new(0.0)?.with_causal(true).forward(&x, &x, &x, None, true);
-    /// assert!(y.get(0).allclose(&x.get(0), 1e-5, 1e-6, false)); // The first sees but itself.
+    /// assert!(y.get(0).allclose(&x.get(0), 1e-5, 1e-6, false)); // The first position sees only itself.
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     pub fn with_causal(mut self, causal: bool) -> Self {
@@ -123,7 +123,7 @@ impl Attention {
         or_panic(self.f_forward(query, key, value, mask, train))
     }
 
-    /// [`forward`](Self::forward) that returns its errors.
+    /// Like [`forward`](Self::forward), but returns a `Result`.
     ///
     /// # Shapes
     ///
@@ -136,9 +136,9 @@ impl Attention {
     ///
     /// `mask` broadcasts over the weights `[..., T, S]`. It is boolean, and true where a key takes part, or
     /// has numbers that are added before the softmax, of the query's kind or `f32`. A causal layer takes one
-    /// as well: then a key takes part where both let it.
+    /// as well; a key then takes part only where both allow it.
     ///
-    /// A query that no key takes part for gets 0, in training and evaluation, and has gradient 0. (libtorch
+    /// A query whose keys are all masked gets 0, in training and evaluation, and has gradient 0. (libtorch
     /// gives NaN before 2.5.)
     ///
     /// Folded passes of [Monte Carlo dropout](crate::MonteCarlo) need the batch in dimension 0.
@@ -280,7 +280,7 @@ impl Options {
 struct Mask {
     /// Without the rows that are blind: the softmax of such a row would be NaN, and its gradient too.
     bias: Tensor,
-    /// Whether no key takes part for a query, `[..., T, 1]`.
+    /// Whether all of a query's keys are masked, `[..., T, 1]`.
     blind: Tensor,
 }
 

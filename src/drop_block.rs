@@ -12,8 +12,8 @@ use crate::noise_shape::NoiseShape;
 /// Drops blocks of a feature map (Ghiasi, Lin and Le 2018): `torchvision.ops.drop_block2d` and `3d`, and the
 /// same in one dimension.
 ///
-/// Neighbours in a feature map say much the same, so a single dropped element is hardly missed; a block is.
-/// In training,
+/// Neighbouring activations are correlated, so dropping single elements removes little information; dropping
+/// blocks removes more. In training,
 ///
 /// ```text
 /// gamma = p · H W / (b² (H - b + 1) (W - b + 1))
@@ -27,8 +27,8 @@ use crate::noise_shape::NoiseShape;
 /// overlapped. They do, so it is close to a small `p`, and below a large one: even `p = 1` keeps elements,
 /// unless the block is the whole map.
 ///
-/// What is kept is rescaled by what was really dropped in the whole batch, and not by `1 / (1 - p)`. In folded
-/// passes of [Monte Carlo dropout](crate::MonteCarlo), each pass is rescaled by itself.
+/// Kept elements are divided by the share actually kept in the batch, and not by `1 - p`. In folded passes of
+/// [Monte Carlo dropout](crate::MonteCarlo), each pass is rescaled by itself.
 ///
 /// torchvision's functions fail for an even `block_size`; this layer takes any.
 ///

@@ -1,4 +1,4 @@
-//! `Dropout` and `TrueDropout`: the article's layers, over any noise shape.
+//! `Dropout` and `TrueDropout`, over any noise shape.
 
 use std::fmt;
 
@@ -8,7 +8,8 @@ use crate::error::{Result, or_panic};
 use crate::noise::{Noise, noise_methods, noise_shape_methods};
 use crate::noise_shape::NoiseShape;
 
-/// The article's dropout: in training, `x * mask`; in evaluation, `x`.
+/// Dropout without rescaling, as in the article that this crate began with, "Dropout is drop-dead easy to
+/// implement": in training, `x * mask`; in evaluation, `x`.
 ///
 /// Nothing is rescaled, so in training the output's mean is `1 - p` times that of the input.
 /// [`TrueDropout`] keeps the mean.
@@ -49,7 +50,7 @@ pub type TrueDropout = DropoutLayer<true>;
 ///
 /// The constructor says which elements share a draw, for `x` of shape `[N, C, ...]`:
 /// [`elements`](Self::elements), [`channels`](Self::channels), [`samples`](Self::samples),
-/// [`columns`](Self::columns) (the article's), [`batch`](Self::batch) or [`shared`](Self::shared).
+/// [`columns`](Self::columns), [`batch`](Self::batch) or [`shared`](Self::shared).
 ///
 /// A clone has the same probability and noise shape, and a copy of the stream: it starts at the original's
 /// step, and so repeats the original's masks.
@@ -65,7 +66,8 @@ pub struct DropoutLayer<const RESCALE: bool> {
 }
 
 impl<const RESCALE: bool> DropoutLayer<RESCALE> {
-    /// The article's layer: the same as [`columns`](Self::columns).
+    /// The layer of the article that this crate began with, "Dropout is drop-dead easy to implement": the same
+    /// as [`columns`](Self::columns).
     ///
     /// **This is not `torch.nn.Dropout`,** which is [`TrueDropout::elements`](Self::elements).
     ///
@@ -94,7 +96,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         Self::over(NoiseShape::Elements, p)
     }
 
-    /// One draw per column of dimension 1, shared by the whole batch: the article's dropout.
+    /// One draw per column of dimension 1, shared by the whole batch.
     ///
     /// ```
     /// let layer = tch_dropout::Dropout::columns(0.5)?;
@@ -157,12 +159,11 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     noise_shape_methods!();
     noise_methods!();
 
-    /// Draws a mask, to keep and apply more than once. In evaluation it is all ones.
+    /// Draws a mask that you can apply several times. In evaluation it is all ones.
     ///
-    /// The mask's shape is the noise shape for `x`. (It has a row for each row of `x` in folded passes of
-    /// Monte Carlo dropout, which each have a mask of their own.) Its elements are 0 and 1, or 0 and
-    /// `1 / (1 - p)`. Here one mask serves all time steps of a recurrent loop (variational dropout, Gal and
-    /// Ghahramani 2016):
+    /// The mask's shape is the noise shape for `x`. (In a folded Monte Carlo call it has one row per row of `x`,
+    /// since each pass has its own mask.) Its elements are 0 and 1, or 0 and `1 / (1 - p)`. Here one mask serves
+    /// all time steps of a recurrent loop (variational dropout, Gal and Ghahramani 2016):
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
@@ -213,7 +214,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// The gradient with respect to `x` is the output's gradient times the mask, rescaling included. With
     /// `train` false, `p = 0` or an empty `x`, nothing is drawn, and the output is `x` itself and shares its
-    /// memory, unless integers become floats. Under [`monte_carlo`](crate::monte_carlo), the layer draws in evaluation too.
+    /// memory, unless integers become floats. Under [`monte_carlo`](crate::monte_carlo), the layer draws in
+    /// evaluation too.
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
@@ -222,7 +224,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// let layer = TrueDropout::columns(0.5)?;
     /// let vector = Tensor::ones([3], (Kind::Float, Device::Cpu));
     /// let error = layer.f_forward_t(&vector, true).unwrap_err().to_string();
-    /// assert_eq!(error, "columns noise needs an input of at least 2 dimensions, got shape [3]");
+    /// assert_eq!(error, "noise shape `columns` needs an input with at least 2 dimensions, got shape [3]");
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     ///
@@ -257,7 +259,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         or_panic(self.f_forward_add(x, residual, train))
     }
 
-    /// [`forward_add`](Self::forward_add) that returns its errors.
+    /// Like [`forward_add`](Self::forward_add), but returns a `Result`.
     ///
     /// # Shapes
     ///

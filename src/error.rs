@@ -18,11 +18,14 @@ pub enum Error {
     Probability(f64),
 
     /// Gaussian dropout with `p = 1`.
-    #[error("p must be below 1 for normal noise, since its variance is p / (1 - p), got 1.0")]
+    #[error("p must be below 1 for Gaussian dropout (its variance is p / (1 - p)), got 1.0")]
     InfiniteVariance,
 
     /// The noise shape needs more dimensions than the input has.
-    #[error("{noise} noise needs an input of at least {needed} dimensions, got shape {shape:?}")]
+    #[error(
+        "noise shape `{noise}` needs an input with at least {needed} dimension{}, got shape {shape:?}",
+        if *needed == 1 { "" } else { "s" }
+    )]
     TooFewDimensions {
         /// The noise shape's name.
         noise: &'static str,
@@ -183,13 +186,13 @@ pub enum Error {
     },
 
     /// More streams than one seed has layer numbers.
-    #[error("one seed serves 65536 layers, and all of them are taken")]
+    #[error("this seed's 65536 layer streams have all been handed out")]
     Layers,
 
     /// A layer with a stream in a model that is being traced in training.
     #[error(
-        "a layer with a seed cannot be traced in training, since a trace has no step to count: \
-         trace it without a seed, or in evaluation"
+        "a layer with a seed cannot be traced in training, since a trace cannot advance the stream's \
+         step: trace it without a seed, or in evaluation"
     )]
     Traced,
 
@@ -278,8 +281,8 @@ pub enum MonteCarloError {
 
     /// A layer whose input does not hold the rows of all folded passes in dimension 0.
     #[error(
-        "a layer's input of shape {single:?} in one pass has shape {folded:?} in {passes} folded \
-         passes, so dimension 0 is not the batch: use drop_connect to drop weights, or fold 1"
+        "with {passes} folded passes, a layer got an input of shape {folded:?}, but {passes} copies of \
+         {single:?} were expected in dimension 0: use fold 1, or drop_connect to drop weights"
     )]
     NotFolded {
         /// The input's shape in a pass by itself.
@@ -320,8 +323,8 @@ pub enum MonteCarloError {
 }
 
 /// The errors of [`checkpoint`](crate::checkpoint()). [`Changed`](Self::Changed) and
-/// [`SecondDerivative`](Self::SecondDerivative) are found in the backward pass, and so are texts of a [`TchError`] that
-/// `f_backward` returns.
+/// [`SecondDerivative`](Self::SecondDerivative) occur in the backward pass, where `f_backward` returns them as the text
+/// of a [`TchError`].
 ///
 /// ```
 /// # #[cfg(feature = "recompute")] {
@@ -354,7 +357,8 @@ pub enum CheckpointError {
 
     /// A backward pass with `create_graph`.
     #[error(
-        "a checkpoint has no second derivative: run the backward pass without create_graph, or the          segment without a checkpoint"
+        "a checkpoint has no second derivative: run the backward pass without create_graph, or the \
+         segment without a checkpoint"
     )]
     SecondDerivative,
 }

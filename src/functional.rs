@@ -6,8 +6,8 @@ use crate::error::{Result, or_panic};
 use crate::noise::Noise;
 use crate::noise_shape::NoiseShape;
 
-/// [`Tensor::dropout`], faster on a CPU. In training it drops each element with probability `p` and
-/// multiplies the others by `1 / (1 - p)`; in evaluation it returns `x`.
+/// A drop-in replacement for [`Tensor::dropout`], faster on a CPU. In training it drops each element with
+/// probability `p` and multiplies the others by `1 / (1 - p)`; in evaluation it returns `x`.
 ///
 /// Replace `x.dropout(p, train)` with `dropout(&x, p, train)`. It follows [`tch::manual_seed`], and under
 /// [`monte_carlo`](crate::monte_carlo) it draws in evaluation too. A layer, such as
@@ -32,7 +32,7 @@ pub fn dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
     or_panic(f_dropout(x, p, train))
 }
 
-/// [`dropout`] that returns its errors.
+/// Like [`dropout`], but returns a `Result`.
 ///
 /// ```
 /// use tch::{Device, Kind, Tensor};
@@ -51,8 +51,8 @@ pub fn f_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
     Noise::new(p, NoiseShape::Elements, true)?.forward(x, None, train)
 }
 
-/// [`Tensor::feature_dropout`]: drops whole channels of `[N, C, ...]` for each sample, and rescales the
-/// others.
+/// A drop-in replacement for [`Tensor::feature_dropout`]: drops whole channels of `[N, C, ...]` for each
+/// sample, and rescales the others.
 ///
 /// ```
 /// use tch::{Device, Kind, Tensor};
@@ -72,7 +72,7 @@ pub fn feature_dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
     or_panic(f_feature_dropout(x, p, train))
 }
 
-/// [`feature_dropout`] that returns its errors.
+/// Like [`feature_dropout`], but returns a `Result`.
 ///
 /// ```
 /// use tch::{Device, Kind, Tensor};
@@ -80,7 +80,7 @@ pub fn feature_dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
 ///
 /// let x = Tensor::ones([3], (Kind::Float, Device::Cpu));
 /// let error = f_feature_dropout(&x, 0.5, true).unwrap_err().to_string();
-/// assert_eq!(error, "channels noise needs an input of at least 2 dimensions, got shape [3]");
+/// assert_eq!(error, "noise shape `channels` needs an input with at least 2 dimensions, got shape [3]");
 /// ```
 ///
 /// # Errors

@@ -64,8 +64,8 @@ impl GaussianDropout {
     noise_shape_methods!();
     noise_methods!();
 
-    /// The noise for an input, to keep and apply more than once: normal numbers of mean 1 in training, ones in
-    /// evaluation. Its shape is the noise shape for `x`; [`apply_mask`](crate::apply_mask) multiplies by it.
+    /// Draws noise that you can apply several times: normal numbers of mean 1 in training, ones in evaluation.
+    /// Its shape is the noise shape for `x`; [`apply_mask`](crate::apply_mask) multiplies by it.
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};

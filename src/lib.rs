@@ -34,7 +34,7 @@
 //! ```
 //!
 //! This crate finds libtorch as `tch` does: through `LIBTORCH`, or by a download with the feature
-//! `download-libtorch`. The repository's build.md lists all the ways, and says what a program needs to find
+//! `download-libtorch`. The package's build.md lists all the ways, and says what a program needs to find
 //! libtorch at run time. If libtorch has CUDA, importing this crate keeps the linker from dropping the CUDA
 //! part (on Linux).
 //!
@@ -47,19 +47,21 @@
 //! - One line in place of `x.dropout(p, train)`: [`dropout(&x, p, train)`](dropout()).
 //! - One mask for several forward passes (a recurrent loop, recomputation, two branches):
 //!   [`draw_mask`](DropoutLayer::draw_mask) once, then [`apply_mask`] each time.
-//! - How sure a trained model is: [`monte_carlo`] runs it many times with dropout on.
+//! - To measure a model's uncertainty: [`monte_carlo`] runs it many times with dropout on.
 //! - Weights dropped instead of activations: [`drop_connect`].
-//! - For SELU networks, [`AlphaDropout`]; noise that multiplies, [`GaussianDropout`]; feature maps,
-//!   [`DropBlock`]; residual blocks that are skipped, [`StochasticDepth`]; tokens, [`PatchDropout`].
-//! - Transformers: [`Attention`] and [`multi_head_attention`]. Recurrent networks: [`lstm`] and [`gru`].
-//! - Activations that are computed again in the backward pass: [`checkpoint`](checkpoint()).
+//! - SELU networks: [`AlphaDropout`].
+//! - Multiplicative Gaussian noise: [`GaussianDropout`].
+//! - Blocks of a feature map: [`DropBlock`].
+//! - Residual blocks that are skipped: [`StochasticDepth`].
+//! - Tokens of a sequence: [`PatchDropout`].
+//! - Transformers: [`Attention`] and [`multi_head_attention`].
+//! - Recurrent networks: [`lstm`] and [`gru`].
+//! - Activation checkpointing: [`checkpoint`](checkpoint()).
 //! - A `p` that changes in the course of training: [`schedule`].
-//! - The article's layers, [`Dropout`] and [`TrueDropout`] over [`columns`](DropoutLayer::columns).
-//!   **`TrueDropout::new(p)` is the article's layer, and not `torch.nn.Dropout`:** it drops a column for the
-//!   whole batch.
+//! - The layers of the article that this crate began with, "Dropout is drop-dead easy to implement":
+//!   [`Dropout`] and [`TrueDropout`] over [`columns`](DropoutLayer::columns). **`TrueDropout::new(p)` is the
+//!   article's layer, and not `torch.nn.Dropout`:** it drops a column for the whole batch.
 //! - Coming from PyTorch, torchvision, timm, Keras, Flax, fastai, candle or burn: [`migration`].
-//!
-//! "The article" is "Dropout is drop-dead easy to implement", from which this crate started.
 //!
 //! # Seeds
 //!
@@ -75,13 +77,13 @@
 //! again. That is the default feature `recompute`, which compiles a little C++; without it, a mask is kept if
 //! a gradient will need it. An element takes one random bit for `p = 0.5`, and little more than eight
 //! otherwise; libtorch draws 53, one element after the other. Some builds of libtorch have a faster path on
-//! Intel CPUs, through MKL, which leaves less to gain. `cargo bench --bench speed` compares the two, and
-//! README has a table.
+//! Intel CPUs, through MKL, which leaves less to gain. `cargo bench --bench speed` compares the two. The
+//! package's docs/cost.md has figures.
 //!
 //! On a GPU, a layer without a seed draws with libtorch's generator for that GPU, and [`TrueDropout`] over
 //! elements is libtorch's own fused kernel. A layer with a seed has the same masks as on a CPU, and is slower: a
-//! large mask is drawn on the GPU by libtorch's operations, and a small one on the CPU and copied. Nobody has
-//! measured it on a GPU yet.
+//! large mask is drawn on the GPU by libtorch's operations, and a small one on the CPU and copied. Not measured
+//! on a GPU yet.
 //!
 //! # Limits
 //!
@@ -95,7 +97,7 @@
 #![deny(unsafe_code, reason = "the modules that need it say why")]
 #![warn(missing_docs, clippy::undocumented_unsafe_blocks)]
 
-// A map, in the order of the imports: each file imports only from files further down.
+// Modules in import order: each group imports only from the groups below it.
 
 // Layers made of layers.
 mod multi_head;
@@ -115,8 +117,8 @@ pub mod schedule;
 mod stochastic_depth;
 // What every layer holds: p, a noise shape, a stream.
 mod noise;
-// One draw: from an input to its mask, or to the product. Chooses who draws: the CPU code, that for GPUs, or
-// libtorch's generator (without a seed on a GPU, and in a trace).
+// One draw: from an input to its mask, or to the product. Chooses the source of random numbers: the CPU code,
+// that for GPUs, or libtorch's generator (without a seed on a GPU, and in a trace).
 mod draw;
 // Segments of a model that are run again in the backward pass, and draw the same masks.
 mod checkpoint;
@@ -129,11 +131,11 @@ mod cpu;
 // A backward pass that is a Rust closure.
 #[cfg(recompute)]
 mod autograd;
-// Many passes of a model, and how its layers learn of them.
+// Monte Carlo dropout: repeated passes, and the scope that makes layers draw.
 mod monte_carlo;
 // Random numbers: Philox, the layout of its counter, a layer's stream.
 mod rng;
-// What a draw makes of an element.
+// Each layer's formula: what kept and dropped elements become.
 mod effect;
 // Small helpers that import almost nothing.
 mod fused_attention;
@@ -143,7 +145,7 @@ mod link_cuda;
 mod noise_shape;
 mod probability;
 mod trace;
-// The errors of them all.
+// Errors.
 mod error;
 
 pub use alpha_dropout::AlphaDropout;

@@ -1,4 +1,4 @@
-//! Draw a mask, apply a mask: the article's maths as functions.
+//! Draw a mask, apply a mask: the maths of dropout as functions.
 
 use tch::Tensor;
 
@@ -7,8 +7,8 @@ use crate::kind::real_kind;
 use crate::noise::Noise;
 use crate::noise_shape::NoiseShape;
 
-/// Draws the article's mask: one number per column of dimension 1, `[1, C, 1, ...]` for an `x` of
-/// shape `[N, C, ...]`. A column is 0 with probability `p` and 1 otherwise.
+/// Draws a mask with one number per column of dimension 1, `[1, C, 1, ...]` for an `x` of shape
+/// `[N, C, ...]`. A column is 0 with probability `p` and 1 otherwise.
 ///
 /// The mask has `x`'s device and kind (the real kind of a complex one), and follows [`tch::manual_seed`].
 ///

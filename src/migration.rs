@@ -66,7 +66,7 @@
 //! | `nn.Dropout(p)`, `F.dropout(x, p, training)` | `TrueDropout::elements(p)`, `dropout(&x, p, train)` |
 //! | `nn.Dropout1d(p)`, `2d`, `3d` | `TrueDropout::channels(p)`; the batch dimension is required |
 //! | `F.scaled_dot_product_attention(q, k, v, mask, p if training else 0, causal)` | [`Attention::new(p)?.with_causal(causal)`](crate::Attention)`.forward(&q, &k, &v, mask, train)` |
-//! | the same with `enable_gqa=True` | nothing to say: keys and values may have fewer heads |
+//! | the same with `enable_gqa=True` | no option needed: keys and values may have fewer heads |
 //! | `nn.MultiheadAttention(c, h, dropout=p, batch_first=True)` | [`multi_head_attention(vs, c, h, config)`](crate::multi_head_attention) with that `p`; a boolean mask is true where a key takes part |
 //! | `key_padding_mask` `[N, S]`, true for padding | `mask.logical_not().reshape([n, 1, 1, s])` |
 //! | `nn.LSTM(dropout=p)`, `nn.GRU(dropout=p)` | [`lstm`](crate::lstm), [`gru`](crate::gru) with [`between`](crate::RecurrentDropout::between)`: TrueDropout::elements(p)?` |

@@ -207,7 +207,7 @@ impl MultiHeadAttention {
         or_panic(self.f_forward(query, key, value, mask, train))
     }
 
-    /// [`forward`](Self::forward) that returns its errors.
+    /// Like [`forward`](Self::forward), but returns a `Result`.
     ///
     /// # Shapes
     ///

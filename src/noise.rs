@@ -207,6 +207,9 @@ macro_rules! noise_methods {
         /// The layer's own random numbers: their seed, worker, layer and step. `None` for a layer that
         /// follows [`tch::manual_seed`].
         ///
+        /// Where the layer can be cloned, a clone's stream starts at the original's step and then counts by
+        /// itself, so it repeats the original's masks.
+        ///
         /// ```
         /// use tch_dropout::{Stream, TrueDropout};
         ///
@@ -269,7 +272,7 @@ macro_rules! noise_shape_methods {
         /// use tch_dropout::{NoiseShape, TrueDropout};
         ///
         /// let shape = NoiseShape::Channels;
-        /// let layer = TrueDropout::new(0.5)?.with_noise_shape(shape);
+        /// let layer = TrueDropout::elements(0.5)?.with_noise_shape(shape);
         /// assert_eq!(layer.noise_shape(), &NoiseShape::Channels);
         /// # Ok::<(), tch_dropout::Error>(())
         /// ```

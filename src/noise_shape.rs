@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 ///
 /// | noise shape | mask | known elsewhere as |
 /// | --- | --- | --- |
-/// | [`Columns`](Self::Columns) | `[1, C, 1, ...]` | the article's `x.size()[1]`; Keras `noise_shape=(1, C)` |
+/// | [`Columns`](Self::Columns) | `[1, C, 1, ...]` | Keras `noise_shape=(1, C)` |
 /// | [`Elements`](Self::Elements) | `[N, C, ...]` | `torch.nn.Dropout`, [`Tensor::dropout`](tch::Tensor::dropout) |
 /// | [`Channels`](Self::Channels) | `[N, C, 1, ...]` | `torch.nn.Dropout1d`, `2d`, `3d`; [`Tensor::feature_dropout`](tch::Tensor::feature_dropout); SpatialDropout |
 /// | [`Samples`](Self::Samples) | `[N, 1, ...]` | stochastic depth, DropPath |
@@ -38,7 +38,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoiseShape {
-    /// One draw per column of dimension 1, shared by the whole batch: the article's dropout.
+    /// One draw per column of dimension 1, shared by the whole batch: as in the article that this crate began
+    /// with, "Dropout is drop-dead easy to implement".
     #[default]
     Columns,
     /// One draw per element: the usual dropout (Srivastava et al. 2014).

@@ -14,8 +14,7 @@ use crate::noise_shape::NoiseShape;
 /// likely. A shorter sequence takes less time and memory: that is what it is for, besides regularization. Add
 /// position embeddings before it. Nothing is rescaled. In evaluation, all tokens stay.
 ///
-/// The kept tokens stay in their order, as with timm's `ordered=True`; where the order matters, a shuffled
-/// sequence would be wrong, and where it does not, nothing is lost.
+/// The kept tokens stay in their order, as with timm's `ordered=True`.
 ///
 /// ```
 /// use tch::{nn::ModuleT, Device, Kind, Tensor};

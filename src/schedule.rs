@@ -83,8 +83,8 @@ pub fn linear(from: f64, to: f64, steps: u64, step: u64) -> f64 {
 /// Curriculum dropout (Morerio et al. 2017): `p · (1 - exp(-gamma · step))`, which is 0 in step 0, and rises to
 /// `p`, fast at first.
 ///
-/// The paper takes `gamma = 10 / steps` for a training of that many steps, so that the last ones have `p` to four
-/// digits.
+/// The paper takes `gamma = 10 / steps` for a training of that many steps, so that the last steps are within 1e-4 of
+/// `p`.
 ///
 /// ```
 /// use tch_dropout::schedule;

@@ -16,8 +16,8 @@ use crate::trace;
 /// torchvision's `StochasticDepth(p, "row")` and timm's `DropPath(p)` compute the branch for the whole batch
 /// and then drop samples; so does [`TrueDropout::samples`](crate::DropoutLayer::samples), for
 /// `x + layer.forward_t(&f(x), train)`. The distribution is the same, and given the same seed the values are,
-/// too (to rounding), but here a dropped sample takes no time. To find the kept samples and to gather them takes
-/// some microseconds: for a branch that is as short as that, dropping is cheaper than skipping.
+/// too (to rounding), but here a dropped sample takes no time. Finding and gathering the kept samples takes some
+/// microseconds; for a branch as cheap as that, use [`TrueDropout::samples`](crate::DropoutLayer::samples).
 ///
 /// Two things to know about the branch. It sees other batch sizes than the rest of the model, and batch norm in it
 /// computes its statistics over the kept samples alone. If no sample is kept, it does not run, and its parameters
@@ -103,7 +103,7 @@ impl StochasticDepth {
         or_panic(self.f_forward(x, |kept| Ok(branch(kept)), train))
     }
 
-    /// [`forward`](Self::forward) that returns its errors, and those of the branch.
+    /// Like [`forward`](Self::forward), but the branch returns a `Result`, and so does this.
     ///
     /// # Shapes
     ///
@@ -199,9 +199,9 @@ fn memory_order(x: &Tensor) -> (Vec<i64>, Vec<i64>) {
 /// The probability of each of `depth` residual blocks, which rises in a straight line from 0 for the first to `p`
 /// for the last: timm's `torch.linspace(0, p, depth)`, and the rule of torchvision's ConvNeXt and Swin.
 ///
-/// Two others differ by a block. Huang et al. have `p · l / L` for block `l = 1, ..., L`, so that the first may be
-/// dropped too: the rates of a network with one more block, without its first. torchvision's EfficientNet counts
-/// from 0, so that the last has less than `p`: without its last.
+/// Two other rules are shifted by one block. Huang et al. use `p · l / L` for block `l = 1, ..., L`, so the first
+/// may be dropped too: take `depth + 1` rates and skip the first. torchvision's EfficientNet starts at 0 and never
+/// reaches `p`: take `depth + 1` rates and drop the last.
 ///
 /// ```
 /// use tch_dropout::{stochastic_depth_rates, StochasticDepth};

@@ -26,15 +26,15 @@ fn too_few_dimensions() {
     let vector = Tensor::from_slice(&[1f32, 2.0, 3.0]);
     let (scalar, empty) = (Tensor::from(1f32), Tensor::zeros([0], common::float()));
     let text = |noise, needed, shape| {
-        format!("{noise} noise needs an input of at least {needed} dimensions, got shape {shape}")
+        format!("noise shape `{noise}` needs an input with at least {needed}, got shape {shape}")
     };
     for (shape, name) in [(NoiseShape::Columns, "columns"), (NoiseShape::Channels, "channels")] {
-        assert_error::<true>(&shape, &vector, &text(name, 2, "[3]"));
-        assert_error::<false>(&shape, &vector, &text(name, 2, "[3]"));
-        assert_error::<true>(&shape, &empty, &text(name, 2, "[0]"));
-        assert_error::<true>(&shape, &scalar, &text(name, 2, "[]"));
+        assert_error::<true>(&shape, &vector, &text(name, "2 dimensions", "[3]"));
+        assert_error::<false>(&shape, &vector, &text(name, "2 dimensions", "[3]"));
+        assert_error::<true>(&shape, &empty, &text(name, "2 dimensions", "[0]"));
+        assert_error::<true>(&shape, &scalar, &text(name, "2 dimensions", "[]"));
     }
-    assert_error::<true>(&NoiseShape::Samples, &scalar, &text("samples", 1, "[]"));
+    assert_error::<true>(&NoiseShape::Samples, &scalar, &text("samples", "1 dimension", "[]"));
 }
 
 #[test]

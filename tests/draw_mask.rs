@@ -58,7 +58,7 @@ fn recurrent(layer: &TrueDropout, inputs: &Tensor, train: bool) -> Tensor {
 }
 
 #[test]
-fn a_recurrent_model_is_awake_under_monte_carlo() {
+fn a_recurrent_model_draws_under_monte_carlo() {
     // Five equal rows.
     let (layer, inputs) = (elements(0.5), (nonzero(&[1, 7, 3]) * 0.2).repeat([5, 1, 1]));
     let evaluated = recurrent(&layer, &inputs, false);
@@ -74,7 +74,7 @@ fn a_recurrent_model_is_awake_under_monte_carlo() {
     assert_same_bits(&recurrent(&layer, &inputs, false), &evaluated);
 }
 
-/// Drawn in evaluation, and so by a layer that only Monte Carlo dropout wakes.
+/// In evaluation, the layer draws only under Monte Carlo dropout.
 #[test]
 fn a_mask_drawn_under_monte_carlo_is_one_of_training() {
     let layer = elements(0.5).with_seed(1);

@@ -17,7 +17,7 @@
 //! | `gaussian_dropout_test.py`: `correctness` | `gaussian_noise_has_the_deviation_of_its_rate` |
 //! | both: `negative_rate`, `rate_greater_than_one` | `a_rate_outside_0_and_1_is_an_error_that_names_it` |
 //! | `random_test.py` | |
-//! | `dropout` | `rate_0_is_the_identity_and_a_kept_entry_grows` |
+//! | `dropout` | `rate_0_is_the_identity_and_a_kept_element_grows` |
 //! | `dropout_noise_shape` | in `noise_shapes_are_read_as_keras_reads_them` |
 //! | `dropout_jax_jit_stateless` | a `Stream` is state that a layer owns, and no trace takes it: tests/tracing.rs |
 //! | `seed_generator_test.py`, `layer_test.py` | |
@@ -152,7 +152,7 @@ fn spatial_dropout_drops_maps_channels_first_or_last() {
 }
 
 #[test]
-fn rate_0_is_the_identity_and_a_kept_entry_grows() {
+fn rate_0_is_the_identity_and_a_kept_element_grows() {
     let x = Tensor::ones([3, 5], float());
     assert_same_bits(&elements(0.0).with_seed(0).forward_t(&x, true), &x);
     let y = elements(0.8).with_seed(0).forward_t(&Tensor::ones([300, 500], float()), true);

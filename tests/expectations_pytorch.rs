@@ -154,7 +154,10 @@ fn without_a_batch_the_channels_are_named_by_what_they_share() {
 fn channels_need_two_dimensions_and_take_any_more() {
     let forward = |size: &[i64]| channels(0.5).f_forward_t(&nonzero(size), true);
     let error = forward(&[2]).unwrap_err().to_string();
-    assert_eq!(error, "channels noise needs an input of at least 2 dimensions, got shape [2]");
+    assert_eq!(
+        error,
+        "noise shape `channels` needs an input with at least 2 dimensions, got shape [2]"
+    );
     for size in [&[1, 2][..], &[1, 2, 2], &[1, 2, 2, 2], &[1, 2, 2, 2, 2], &[1, 2, 2, 2, 2, 2]] {
         assert_eq!(forward(size).unwrap().size(), size);
     }

@@ -101,7 +101,7 @@ fn channels_are_dropped_as_a_whole_and_elements_are_not() {
 }
 
 #[test]
-fn they_are_awake_under_monte_carlo() {
+fn they_draw_under_monte_carlo() {
     let _alone = alone();
     let x = nonzero(&[4, 6, 3]);
     for (function, fallible, ..) in FUNCTIONS {
@@ -138,7 +138,7 @@ fn errors_are_returned_by_one_and_a_panic_in_the_other() {
             assert_eq!(panic_text(move || drop(function(&x, p, train))), *text);
         }
     }
-    let text = "channels noise needs an input of at least 2 dimensions, got shape [3]";
+    let text = "noise shape `channels` needs an input with at least 2 dimensions, got shape [3]";
     for train in [true, false] {
         let error = f_feature_dropout(&nonzero(&[3]), 0.5, train).unwrap_err();
         assert_eq!(error.to_string(), text);

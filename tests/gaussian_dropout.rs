@@ -154,7 +154,7 @@ fn edges() {
 /// p = 1 would be infinite noise: Keras returns infinities and NaN.
 #[test]
 fn errors() {
-    let expected = "p must be below 1 for normal noise, since its variance is p / (1 - p), got 1.0";
+    let expected = "p must be below 1 for Gaussian dropout (its variance is p / (1 - p)), got 1.0";
     assert_eq!(GaussianDropout::elements(1.0).unwrap_err().to_string(), expected);
     assert!(matches!(GaussianDropout::elements(1.5), Err(Error::Probability(p)) if p == 1.5));
     let layer = layer(0.5).with_seed(1);

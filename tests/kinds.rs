@@ -188,12 +188,12 @@ fn zero_sized_dimensions_anywhere() {
 fn too_few_dimensions_name_the_shape() {
     let vector = nonzero(&[3]);
     let layer = TrueDropout::new(0.5).unwrap();
-    let text = "columns noise needs an input of at least 2 dimensions, got shape [3]";
+    let text = "noise shape `columns` needs an input with at least 2 dimensions, got shape [3]";
     assert_eq!(layer.f_forward_t(&vector, true).unwrap_err().to_string(), text);
     assert_eq!(common::panic_text(move || drop(layer.forward_t(&vector, true))), text);
     let scalar = Tensor::from(1f32);
     let samples = TrueDropout::samples(0.5).unwrap();
-    let text = "samples noise needs an input of at least 1 dimensions, got shape []";
+    let text = "noise shape `samples` needs an input with at least 1 dimension, got shape []";
     assert_eq!(samples.f_forward_t(&scalar, true).unwrap_err().to_string(), text);
     let elements = TrueDropout::elements(0.5).unwrap();
     assert!(elements.forward_t(&scalar, true).size().is_empty());

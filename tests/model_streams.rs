@@ -109,7 +109,7 @@ fn one_seed_serves_65536_layers() {
     for _ in 0..2 {
         let error = streams.next_stream().unwrap_err();
         assert!(matches!(error, Error::Layers));
-        assert_eq!(error.to_string(), "one seed serves 65536 layers, and all of them are taken");
+        assert_eq!(error.to_string(), "this seed's 65536 layer streams have all been handed out");
     }
     assert_eq!(streams.steps(), vec![0; 1 << 16]);
 }

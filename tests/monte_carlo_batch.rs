@@ -19,8 +19,8 @@ fn folded(passes: i64, fold: i64) -> MonteCarlo {
 
 fn not_folded(single: &[i64], folded: &[i64], passes: i64) -> String {
     format!(
-        "a layer's input of shape {single:?} in one pass has shape {folded:?} in {passes} folded \
-         passes, so dimension 0 is not the batch: use drop_connect to drop weights, or fold 1"
+        "with {passes} folded passes, a layer got an input of shape {folded:?}, but {passes} copies of \
+         {single:?} were expected in dimension 0: use fold 1, or drop_connect to drop weights"
     )
 }
 

@@ -145,7 +145,7 @@ fn one_within_another_leaves_the_outer_as_it_was() {
     let model = |x: &Tensor, train| {
         let run = MonteCarlo::new(6).unwrap().fold(3).unwrap();
         let found = run.predict(|x, train| inner.forward_t(x, train), x).unwrap();
-        assert_ne!(outer.forward_t(x, train), x.shallow_clone(), "still awake");
+        assert_ne!(outer.forward_t(x, train), x.shallow_clone(), "still draws");
         found.mean
     };
     let found = monte_carlo(model, &x, 3).unwrap();

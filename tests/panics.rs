@@ -30,7 +30,7 @@ fn here(line: u32) -> String {
 /// One test, as the process has one hook.
 #[test]
 fn name_the_callers_line_and_the_error() {
-    let too_few = "columns noise needs an input of at least 2 dimensions, got shape [3]";
+    let too_few = "noise shape `columns` needs an input with at least 2 dimensions, got shape [3]";
     let x = nonzero(&[3]);
     let layer = Dropout::new(0.5).unwrap();
     let found = panic_of(move || layer.forward_t(&x, true));

@@ -277,7 +277,7 @@ fn it_prints_itself_and_crosses_threads() {
 
 /// The mean over half of the tokens, drawn without replacement, has a variance known from sampling theory.
 #[test]
-fn monte_carlo_wakes_it_folded_or_not() {
+fn it_draws_under_monte_carlo_folded_or_not() {
     let _generator = seeded();
     const PASSES: i64 = 20_000;
     let x = nonzero(&[3, 8, 2]).to_kind(Kind::Double);

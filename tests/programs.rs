@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use common::{example, stderr, stdout};
 
+/// The input of `speed_chart`.
+const FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/images/speed.json");
+
 fn program(name: &str, arguments: &[&str]) -> Command {
     let mut program = example(name);
     program.args(arguments);
@@ -33,13 +36,20 @@ fn a_bad_argument_is_named_with_what_was_expected() {
 
 #[test]
 fn a_reader_that_goes_away_has_read_enough() {
-    for (name, arguments) in
-        [("article", &[][..]), ("article", &["--help"]), ("stream", &["--help"]), ("stream", &[])]
-    {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, arguments) in [
+        ("article", &[][..]),
+        ("article", &["--help"]),
+        ("stream", &["--help"]),
+        ("stream", &[]),
+        ("masks", &[]),
+        ("speed_chart", &[FIGURES]),
+    ] {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let output = program(name, arguments).stdout(writer).stderr(Stdio::piped()).spawn();
-        let output = output.unwrap().wait_with_output().unwrap();
+        let mut program = program(name, arguments);
+        program.current_dir(directory.path()).stdout(writer).stderr(Stdio::piped());
+        let output = program.spawn().unwrap().wait_with_output().unwrap();
         assert!(output.status.success(), "{name} {arguments:?}: {}", stderr(&output));
         assert_eq!(stderr(&output), "", "{name} {arguments:?}");
     }
@@ -49,12 +59,20 @@ fn a_reader_that_goes_away_has_read_enough() {
 #[test]
 fn full_streams_are_errors_and_no_panics() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
-    for name in ["article", "stream"] {
-        let output = program(name, &[]).stdout(full()).output().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    for (name, arguments) in
+        [("article", &[][..]), ("stream", &[]), ("masks", &[]), ("speed_chart", &[FIGURES])]
+    {
+        let program = || {
+            let mut program = program(name, arguments);
+            program.current_dir(directory.path()).stdout(full());
+            program
+        };
+        let output = program().output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{name}");
         let text = stderr(&output);
         assert!(text.starts_with("error: ") && text.contains("No space left"), "{name}: {text}");
-        let status = program(name, &[]).stdout(full()).stderr(full()).status().unwrap();
+        let status = program().stderr(full()).status().unwrap();
         assert_eq!(status.code(), Some(1), "{name}");
     }
 }

@@ -83,5 +83,5 @@ fn evaluation_looks_words_up_and_monte_carlo_drops_them() {
     let folded = MonteCarlo::new(100).unwrap().fold(10).unwrap();
     let text =
         common::panic_text(std::panic::AssertUnwindSafe(|| drop(folded.regress(model, &words))));
-    assert!(text.contains("so dimension 0 is not the batch"), "{text}");
+    assert!(text.contains("copies of [50, 6] were expected in dimension 0"), "{text}");
 }

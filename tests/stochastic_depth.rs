@@ -246,7 +246,10 @@ fn bad_input_is_an_error_and_takes_no_step() {
     assert!(matches!(StochasticDepth::batch(f64::NAN), Err(Error::Probability(_))));
     let layer = depth(0.5).with_seed(7);
     let cases = [
-        (Tensor::from(1f32), "samples noise needs an input of at least 1 dimensions, got shape []"),
+        (
+            Tensor::from(1f32),
+            "noise shape `samples` needs an input with at least 1 dimension, got shape []",
+        ),
         (
             nonzero(&[2, 3]).to_sparse_sparse_dim(2),
             "dropout is defined for strided tensors only, got a sparse or a oneDNN tensor",
@@ -303,7 +306,7 @@ fn it_prints_itself_and_crosses_threads() {
 
 /// A model with a layer in the branch, which sees all samples in each pass, so that passes can be folded.
 #[test]
-fn monte_carlo_wakes_it_folded_or_not() {
+fn it_draws_under_monte_carlo_folded_or_not() {
     let _generator = seeded();
     const PASSES: i64 = 40_000;
     let (p, q) = (0.3, 0.2);

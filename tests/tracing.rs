@@ -169,8 +169,8 @@ fn a_saved_trace_draws_too() {
 fn a_layer_with_a_seed_is_an_error_and_takes_no_step() {
     let vs = nn::VarStore::new(device());
     let weights = drop_connect(vs.root(), 6, 6, Default::default()).unwrap().with_seed(1);
-    let text = "a layer with a seed cannot be traced in training, since a trace has no step to \
-                count: trace it without a seed, or in evaluation";
+    let text = "a layer with a seed cannot be traced in training, since a trace cannot advance the \
+                stream's step: trace it without a seed, or in evaluation";
     let check = |result: Result<Tensor, Error>| {
         let error = result.unwrap_err();
         assert!(matches!(error, Error::Traced));

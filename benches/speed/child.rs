@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io::{self, Write};
 use std::process::{Child, Command};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,7 +24,7 @@ pub fn run(work: &str, size: i64) -> Result<()> {
         Some(("transformer", dropout)) => transformer::measure(dropout)?,
         _ => bail!("unknown work '{work}'"),
     };
-    println!("{}", figures.map(|figure| figure.to_string()).join(" "));
+    writeln!(io::stdout(), "{}", figures.map(|figure| figure.to_string()).join(" "))?;
     Ok(())
 }
 

@@ -13,7 +13,9 @@ mod seeded;
 mod timing;
 mod transformer;
 
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -93,8 +95,23 @@ struct Figures {
     measurements: Vec<Measurement>,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse(), &mut io::stdout().lock()) {
+        Err(error) if !is_closed_pipe(&error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+        // Whoever reads has enough.
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     if let Some(work) = &args.child {
         return child::run(work, args.size);
     }
@@ -110,51 +127,55 @@ fn main() -> Result<()> {
         machine::disable_huge_pages()?;
     }
     let machine = Machine::new(device);
-    println!("{machine}");
+    writeln!(out, "{machine}")?;
     let _busy = child::Busy::new(args.busy)?;
 
     let wanted = |part| args.only.is_none_or(|only| only == part);
     if wanted(Part::Shapes) {
         let measurements = measurements(device, args.quick, effort);
-        println!("\n{}", table(&measurements));
+        let table = table(&measurements);
         if let Some(path) = &args.json {
             let text = serde_json::to_string_pretty(&Figures { machine, measurements })?;
             std::fs::write(path, text)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
+        writeln!(out, "\n{table}")?;
     }
     if wanted(Part::Curve) {
         let curve = contest::curve(device, effort);
-        println!("\nns per element by size, f32, forward, p = 0.5\n{curve}");
+        writeln!(out, "\nns per element by size, f32, forward, p = 0.5\n{curve}")?;
     }
     if wanted(Part::Family) {
-        println!("\nother layers, f32, p = {}\n{}", family::P, family::table(device, effort));
+        let table = family::table(device, effort);
+        writeln!(out, "\nother layers, f32, p = {}\n{table}", family::P)?;
     }
     if wanted(Part::Seeded) && device.is_cuda() {
         let table = seeded::table(device, effort);
-        println!("\nwhere a mask with a seed is drawn, f32, forward\n{table}");
+        writeln!(out, "\nwhere a mask with a seed is drawn, f32, forward\n{table}")?;
     }
     if wanted(Part::Chain) && !device.is_cuda() {
         let sizes: &[i64] = if args.quick { &[256] } else { &[2048, 4096] };
-        println!(
+        writeln!(
+            out,
             "\na chain of {} layers, f32, p = {}\n{}",
             chain::LAYERS,
             chain::P,
             chain::table(sizes, effort)?
-        );
+        )?;
     }
     if wanted(Part::Checkpoint) && !device.is_cuda() {
         let width = if args.quick { 64 } else { 256 };
-        println!(
+        writeln!(
+            out,
             "\ncheckpoints in a chain of {} blocks, [{}, {width}], f32\n{}",
             checkpoint::BLOCKS,
             checkpoint::ROWS,
             checkpoint::table(width, effort)?
-        );
+        )?;
     }
     if wanted(Part::Transformer) {
         let table = transformer::table(device, effort)?;
-        println!("\na training step of a transformer encoder\n{table}");
+        writeln!(out, "\na training step of a transformer encoder\n{table}")?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod drawing;
 mod panel;
 
 use std::fs;
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let svg = drawing::draw(&panel::panels(args.seed)?)?;
     fs::write(&args.out, svg).with_context(|| format!("cannot write {}", args.out.display()))?;
-    println!("wrote {}", args.out.display());
-    Ok(())
+    match writeln!(io::stdout(), "wrote {}", args.out.display()) {
+        // Whoever reads may have had enough; the picture is there.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }

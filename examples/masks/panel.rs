@@ -25,7 +25,12 @@ pub fn panels(seed: u64) -> Result<Vec<Panel>> {
         ("elements", ["for any layer, as in", "torch.nn.Dropout"], images, NoiseShape::Elements),
         ("channels", ["for a CNN's feature maps:", "SpatialDropout"], images, NoiseShape::Channels),
         ("samples", ["for residual branches:", "stochastic depth"], images, NoiseShape::Samples),
-        ("columns", ["for the article's layers:", "the fewest draws"], images, NoiseShape::Columns),
+        (
+            "columns",
+            ["for few draws: one mask", "for the whole batch"],
+            images,
+            NoiseShape::Columns,
+        ),
         (
             "shared",
             ["for sequences:", "variational dropout"],
@@ -38,7 +43,7 @@ pub fn panels(seed: u64) -> Result<Vec<Panel>> {
     let stream = |layer| Stream::new(seed).with_layer(layer);
     let mut panels = Vec::new();
     for (number, (title, use_it_for, axes, shape)) in (1..).zip(shapes) {
-        let layer = TrueDropout::new(P)?.with_noise_shape(shape).with_stream(stream(number));
+        let layer = TrueDropout::elements(P)?.with_noise_shape(shape).with_stream(stream(number));
         let mask = layer.draw_mask(&Tensor::ones(SIZE, (Kind::Float, Device::Cpu)), true)?;
         panels.push(Panel { title, use_it_for, axes, mask });
     }

@@ -7,6 +7,7 @@ mod drawing;
 mod figures;
 
 use std::fs;
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -41,6 +42,9 @@ fn run(args: &Args) -> Result<()> {
     let figures = Figures::read(&args.figures)?;
     let svg = drawing::draw(&figures)?;
     fs::write(&args.out, svg).with_context(|| format!("cannot write {}", args.out.display()))?;
-    println!("wrote {}", args.out.display());
-    Ok(())
+    match writeln!(io::stdout(), "wrote {}", args.out.display()) {
+        // Whoever reads may have had enough; the picture is there.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }

@@ -13,10 +13,10 @@ use crate::error::{Result, or_panic};
 /// This crate's layers draw the same masks the second time, and take no step of their streams. So outputs,
 /// gradients and all later masks are those of `segment(x)`, bit for bit. (Parameters that several segments share
 /// may differ in the last bits, since their gradients are added in another order.) `x` and all parameters that
-/// the segment uses have their gradients, also if `x` needs none, as in a model's first segment.
+/// the segment uses have their gradients, even if `x` needs none, as in a model's first segment.
 ///
-/// The graph keeps `segment`, and so this owns what it uses. It may be called on another thread. Most modules hold
-/// tensors, which are not `Sync`, so share them in an `Arc<Mutex<_>>`. [`Checkpoint`](crate::Checkpoint) does that
+/// The graph stores `segment`, so the closure must own what it uses. It may be called on another thread. Most modules
+/// hold tensors, which are not `Sync`, so share them in an `Arc<Mutex<_>>`. [`Checkpoint`](crate::Checkpoint) does that
 /// for a module. Here for a closure:
 ///
 /// ```
@@ -63,8 +63,8 @@ use crate::error::{Result, or_panic};
 /// A checkpoint has no second derivative: a backward pass with `create_graph` fails. An input or parameter that is
 /// modified in place before the backward pass is an error, as elsewhere in libtorch. The first run has a graph too, so
 /// a segment's activations must fit in memory; they are freed when it returns. Where no gradient is needed,
-/// under [`tch::no_grad`] and in a trace, the segment is run once, as it is. So it is without the feature
-/// `recompute`, and its activations are kept.
+/// under [`tch::no_grad`] and in a trace, the segment just runs once. Without the feature `recompute` it always does,
+/// and its activations are kept.
 ///
 /// # Panics
 ///
@@ -77,7 +77,7 @@ where
     or_panic(f_checkpoint(move |x| Ok(segment(x)), x))
 }
 
-/// [`checkpoint`] that returns its errors, of a segment that returns its own.
+/// Like [`checkpoint`], but the segment returns a `Result`, and so does this.
 ///
 /// ```
 /// use tch::{Device, Kind, Tensor};
@@ -87,7 +87,7 @@ where
 /// let segment = move |x: &Tensor| dropout.f_forward_t(&x.f_tanh()?, true);
 /// let x = Tensor::randn([8], (Kind::Float, Device::Cpu));
 /// let error = f_checkpoint(segment, &x).unwrap_err().to_string();
-/// assert_eq!(error, "columns noise needs an input of at least 2 dimensions, got shape [8]");
+/// assert_eq!(error, "noise shape `columns` needs an input with at least 2 dimensions, got shape [8]");
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
 ///
@@ -129,7 +129,7 @@ where
     or_panic(f_checkpoint_many(move |inputs| Ok(segment(inputs)), inputs))
 }
 
-/// [`checkpoint_many`] that returns its errors, of a segment that returns its own.
+/// Like [`checkpoint_many`], but the segment returns a `Result`, and so does this.
 ///
 /// ```
 /// use tch::{Device, Kind, Tensor};

@@ -42,7 +42,7 @@ use super::function::checkpoint;
 ///
 /// let x = Tensor::randn([4, 8], (Kind::Float, Device::Cpu));
 /// let y = blocks.iter().fold(x, |x, block| block.forward_t(&x, true));
-/// y.sum(None).backward(); // Of each block, the graph has kept its input.
+/// y.sum(None).backward(); // The graph keeps only each block's input.
 /// assert!(vs.variables()["0.inner.weight"].grad().defined());
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```

@@ -1,5 +1,5 @@
-//! libtorch's own threads. They spin for a while after each parallel region, so a second pool would compete
-//! with them for cores.
+//! libtorch's own threads. They spin for a while after each parallel region, so a second thread pool would
+//! compete with them for cores.
 #![allow(unsafe_code, reason = "calls OpenMP's runtime, which is C")]
 
 /// Calls `work(thread, threads)` once on each thread of a team of at most `threads`, which includes the

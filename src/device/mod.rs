@@ -11,7 +11,7 @@
 //! | `bernoulli` | which elements are kept |
 //! | `normal` | normal numbers |
 //!
-//! The operations run on any device, so all of this is tested on a CPU. **Nobody has measured it on a GPU.**
+//! The operations run on any device, so all of this is tested on a CPU. **Not measured on a GPU yet.**
 //! docs/cost.md counts launches and bytes, and says why there is no kernel of our own.
 
 mod bernoulli;

@@ -47,11 +47,11 @@ where
 /// # What is on and what is off
 ///
 /// The model is called with `train` false, so batch norm and everything else is in evaluation; only this
-/// crate's layers draw, as in training. This works for any model, whole `forward_t` models included. It
-/// reaches only layers that run on the thread that called `predict`, but each of them, even one that the
-/// model always calls with `false`.
+/// crate's layers draw, as in training. This works for any model, including one built as a single `forward_t`
+/// module. It affects every layer that runs on the calling thread, even one that the model always calls with
+/// `false`, and none on other threads.
 ///
-/// It does not reach libtorch's own [`Tensor::dropout`]. For a model that uses that, set
+/// It does not affect libtorch's own [`Tensor::dropout`]. For a model that uses that, set
 /// [`train(true)`](Self::train).
 ///
 /// # Folding
@@ -155,8 +155,8 @@ impl MonteCarlo {
     /// The flag that the model is called with; false by default.
     ///
     /// `true` turns on libtorch's own dropout. **It also puts batch norm into training**, which then
-    /// normalises by the batch's statistics and *changes the running ones for good*: libtorch has one flag
-    /// for both. If a model has libtorch's dropout and batch norm, replace its dropout with
+    /// normalises by the batch's statistics and *permanently changes the running statistics*: libtorch has one
+    /// flag for both. If a model has libtorch's dropout and batch norm, replace its dropout with
     /// [`dropout`](crate::dropout()), or give each its own flag in a closure:
     ///
     /// ```

@@ -10,7 +10,8 @@ use crate::recurrent::zoneout::Zoneout;
 ///
 /// Each is a layer with a probability and, if you give it one, a [`Stream`](crate::Stream) of its own. In
 /// training, each draws once in a forward pass for each layer and direction, except that `between` draws once
-/// for each layer but the last, and `zoneout` once for each time step.
+/// for each layer but the last, and `zoneout` once for each time step. A clone's streams start at the
+/// originals' steps and then count by themselves, so it repeats the original's masks.
 ///
 /// ```
 /// use tch_dropout::{RecurrentDropout, TrueDropout, WeightDrop};

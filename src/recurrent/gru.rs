@@ -26,8 +26,7 @@ use crate::recurrent::stack::{Cell, Flat, Stack};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct GruConfig {
-    /// tch's options. Its `dropout` must be 0, and its `train` is not looked at: each call says whether it is
-    /// training.
+    /// tch's options. Its `dropout` must be 0, and its `train` is ignored; pass `train` with each call.
     pub rnn: nn::RNNConfig,
     /// The dropouts; without any by default.
     pub dropout: RecurrentDropout,
@@ -47,7 +46,7 @@ pub struct GruConfig {
 /// h = d * h + (1 - d) * h_new
 /// ```
 ///
-/// In all else it is as an [`Lstm`](crate::Lstm).
+/// Otherwise it works like [`Lstm`](crate::Lstm).
 ///
 /// ```
 /// use tch::{nn, Device, Kind, Tensor};

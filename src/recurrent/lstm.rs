@@ -29,8 +29,7 @@ use crate::recurrent::zoneout::Zoneout;
 /// ```
 #[derive(Clone, Debug)]
 pub struct LstmConfig {
-    /// tch's options. Its `dropout` must be 0, and its `train` is not looked at: each call says whether it is
-    /// training.
+    /// tch's options. Its `dropout` must be 0, and its `train` is ignored; pass `train` with each call.
     pub rnn: nn::RNNConfig,
     /// The dropouts; without any by default.
     pub dropout: RecurrentDropout,

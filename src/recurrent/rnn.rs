@@ -4,9 +4,8 @@ use tch::Tensor;
 
 use crate::error::{Result, or_panic};
 
-/// What [`nn::RNN`](tch::nn::RNN) is to tch's recurrent layers, with `train` in each call, as
-/// [`nn::ModuleT`](tch::nn::ModuleT) has it. (tch's layers take it from their `RNNConfig` when they are made,
-/// so their dropout stays on in evaluation.)
+/// Like [`nn::RNN`](tch::nn::RNN), but each call takes `train`, as in [`nn::ModuleT`](tch::nn::ModuleT). (tch's
+/// layers take it from their `RNNConfig` when they are made, so their dropout stays on in evaluation.)
 ///
 /// The state is tch's own: [`LSTMState`](tch::nn::LSTMState) or [`GRUState`](tch::nn::GRUState). Its tensors
 /// are `[D * num_layers, N, H]`, where `D` is 2 if the layer is bidirectional and 1 if not.
@@ -78,25 +77,25 @@ pub trait RnnT {
     /// Those of [`f_seq_init_t`](Self::f_seq_init_t).
     fn f_step_t(&self, x: &Tensor, state: &Self::State, train: bool) -> Result<Self::State>;
 
-    /// [`f_zero_state`](Self::f_zero_state) that panics on an error.
+    /// Like [`f_zero_state`](Self::f_zero_state), but panics on an error.
     #[track_caller]
     fn zero_state(&self, batch_dim: i64) -> Self::State {
         or_panic(self.f_zero_state(batch_dim))
     }
 
-    /// [`f_seq_init_t`](Self::f_seq_init_t) that panics on an error.
+    /// Like [`f_seq_init_t`](Self::f_seq_init_t), but panics on an error.
     #[track_caller]
     fn seq_init_t(&self, x: &Tensor, state: &Self::State, train: bool) -> (Tensor, Self::State) {
         or_panic(self.f_seq_init_t(x, state, train))
     }
 
-    /// [`f_seq_t`](Self::f_seq_t) that panics on an error.
+    /// Like [`f_seq_t`](Self::f_seq_t), but panics on an error.
     #[track_caller]
     fn seq_t(&self, x: &Tensor, train: bool) -> (Tensor, Self::State) {
         or_panic(self.f_seq_t(x, train))
     }
 
-    /// [`f_step_t`](Self::f_step_t) that panics on an error.
+    /// Like [`f_step_t`](Self::f_step_t), but panics on an error.
     #[track_caller]
     fn step_t(&self, x: &Tensor, state: &Self::State, train: bool) -> Self::State {
         or_panic(self.f_step_t(x, state, train))

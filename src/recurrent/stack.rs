@@ -270,7 +270,7 @@ fn checked_biases(
         }
     }
     if config.dropout != 0.0 {
-        let expected = "0 here, where RecurrentDropout's `between` takes its place";
+        let expected = "0 (set RecurrentDropout's `between` instead)";
         return wrong("RNNConfig's dropout", expected, format!("{:?}", config.dropout));
     }
     match (config.has_biases, config.b_ih_init, config.b_hh_init) {

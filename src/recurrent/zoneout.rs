@@ -76,7 +76,7 @@ impl Zoneout {
         or_panic(self.f_apply(previous, new, train))
     }
 
-    /// [`apply`](Self::apply) that returns its errors.
+    /// Like [`apply`](Self::apply), but returns a `Result`.
     ///
     /// # Shapes
     ///

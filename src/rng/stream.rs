@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// which they arrive.
 ///
 /// The numbers are [Philox4x32-10](https://doi.org/10.1145/2063384.2063405), a counter-based generator. Its
-/// key is the seed; worker, layer and step have bits of their own in its counter. So no two workers, layers
+/// key is the seed; worker, layer and step occupy separate bits of its counter. So no two workers, layers
 /// or steps of a seed share a block of numbers. **Two layers with the same seed, worker and layer drop the
 /// same places.** Give each its own seed, or let [`Streams`](crate::Streams) number the layers of a model.
 ///

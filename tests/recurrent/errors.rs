@@ -16,8 +16,7 @@ fn options_that_do_not_fit() {
     let wrong = [
         (
             RNNConfig { dropout: 0.3, ..default },
-            "RNNConfig's dropout must be 0 here, where RecurrentDropout's `between` takes its place, \
-             got 0.3",
+            "RNNConfig's dropout must be 0 (set RecurrentDropout's `between` instead), got 0.3",
         ),
         (RNNConfig { num_layers: 0, ..default }, "num_layers must be at least 1, got 0"),
         (
