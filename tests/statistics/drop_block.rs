@@ -70,7 +70,7 @@ impl Blocks {
     /// wide: as often as none of the seeds falls there that would drop a part of it.
     fn rates(&self, dropped: &Tensor) -> Vec<(String, f64)> {
         let maps = dropped.flatten(0, 2);
-        let expected = 1.0 - (self.seeds().to_kind(Kind::Double) * (1.0 - self.gamma()).ln()).exp();
+        let expected = self.expected();
         let n = maps.size()[0] as f64;
         let counts = maps.sum_dim_intlist([0].as_slice(), false, None);
         let variances: Tensor = &expected * (1.0f64 - &expected) * n;
@@ -93,6 +93,11 @@ impl Blocks {
             }
         }
         all
+    }
+
+    /// The probability of each place to be dropped.
+    fn expected(&self) -> Tensor {
+        1.0 - (self.seeds().to_kind(Kind::Double) * (1.0 - self.gamma()).ln()).exp()
     }
 
     /// By how many seeds each place can be dropped.
@@ -134,17 +139,20 @@ fn drop_block_keeps_its_claim() {
     for claim in [
         claim(0.1, 3, &SIZE),
         claim(0.6, 4, &SIZE),
+        claim(1.0, 4, &SIZE),
+        claim(0.02, 7, &SIZE),
         claim(0.2, 2, &[64, 32, 40]),
         claim(0.2, 3, &[32, 16, 5, 6, 7]),
         claim(0.3, 5, &[64, 32, 5, 9]),
     ] {
+        let (p, expected) = (claim.p, claim.expected());
+        let share = sum(&expected) / expected.numel() as f64;
+        assert!(share < p && share > p - p * p, "{share} is not near {p}");
         let new = || DropBlock::new(claim.p, claim.block).unwrap();
         let layers = [new(), new().with_seed(seed as u64)].map(|layer| {
-            let forward: Forward = {
-                let layer = layer.clone();
-                Box::new(move |x| layer.forward_t(x, true))
-            };
-            (format!("{layer} of {:?}", claim.size), forward)
+            let name = format!("{layer} of {:?}", claim.size);
+            let forward: Forward = Box::new(move |x| layer.forward_t(x, true));
+            (name, forward)
         });
         assert_verdicts(|forward| claim.examine(forward), layers, []);
     }
