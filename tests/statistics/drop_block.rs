@@ -202,13 +202,13 @@ fn mutants_of_drop_block_do_not() {
             x * &mask / mask.mean_dim([2, 3].as_slice(), true, None).clamp_min(0.01)
         }),
         mutant("each element by itself", "blocks that are not whole", |x| {
-            normalized(x, &Tensor::rand(&SIZE, float()).ge(P).to_kind(Kind::Float))
+            normalized(x, &Tensor::rand(SIZE, float()).ge(P).to_kind(Kind::Float))
         }),
         mutant("lines", "blocks that are not whole", |x| {
             normalized(x, &mask(&seeds(P / 3.0, &SIZE, BLOCK), 1, BLOCK))
         }),
         mutant("blocks that the border cuts off", "blocks that are not whole", move |x| {
-            let anywhere = Tensor::rand(&SIZE, float()).lt(P / 9.0).to_kind(Kind::Float);
+            let anywhere = Tensor::rand(SIZE, float()).lt(P / 9.0).to_kind(Kind::Float);
             normalized(x, &mask(&anywhere, BLOCK, BLOCK))
         }),
         mutant("blocks that are smaller by one", "blocks that are not whole", move |x| {

@@ -160,7 +160,7 @@ fn mutants_of_gaussian_dropout_do_not() {
         mutant("variance p (1 - p)", "moment 2", scaled((P * (1.0 - P)).sqrt())),
         mutant("variance (1 - p) / p", "moment 2", scaled(1.0 / right)),
         mutant("deviation p / (1 - p)", "moment 2", scaled(right * right)),
-        mutant("variance half a percent off", "moment 2", scaled(right * 1.0025 * 1.0025)),
+        mutant("deviation half a percent off", "moment 2", scaled(right * 1.005)),
         mutant("mean 0", "moment 1", move |x| x * normal(x) * right),
         mutant("added", "an input", move |x| x + normal(x) * right),
         mutant("inverted dropout, which has the same mean and variance", "moment 3", |x| {
@@ -182,11 +182,12 @@ fn mutants_of_gaussian_dropout_do_not() {
             of(|x| normal(x).clamp(-2.999, 2.999)),
         ),
         mutant(
-            "radii of 12 bits",
+            "radii of 8 bits",
             "how many are beyond 4",
             of(|x| {
                 pairs(x, |radius, angle| {
-                    let radius = radius.clamp_max((2.0 * 4096f64.ln()).sqrt() - 0.1);
+                    let uniform = ((radius.square() / -2.0).exp() * 256.0).ceil() / 256.0;
+                    let radius = (uniform.log() * -2.0).sqrt();
                     [&radius * angle.cos(), &radius * angle.sin()]
                 })
             }),
