@@ -1,5 +1,5 @@
-//! Gaussian dropout: one pass is the multiplication by its noise. That this is normal and independent is examined in
-//! `tests/statistics`.
+//! Gaussian dropout: one pass is the multiplication by its noise. That this is normal and independent is
+//! examined in `tests/statistics`.
 
 mod common;
 

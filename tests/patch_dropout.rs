@@ -1,4 +1,5 @@
-//! `PatchDropout`, held to open_clip's and timm's. That all choices are equally likely is examined in `tests/statistics`.
+//! `PatchDropout`, held to open_clip's and timm's. That all choices are equally likely is examined in
+//! `tests/statistics`.
 
 mod common;
 

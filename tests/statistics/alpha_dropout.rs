@@ -20,8 +20,8 @@ fn affine(p: f64) -> [f64; 2] {
     [a, -a * p * SATURATION]
 }
 
-/// What the layer claims, in other words: without `b`, divided by `a` and measured from the saturation, a dropped
-/// element is 0, and a kept one the input.
+/// What the layer claims, in other words: without `b`, divided by `a` and measured from the saturation, a
+/// dropped element is 0, and a kept one the input.
 fn from_saturation(p: f64, layer: impl Fn(&Tensor) -> Tensor) -> impl Fn(&Tensor) -> Tensor {
     let [a, b] = affine(p);
     move |x| {

@@ -24,7 +24,8 @@ pub type Findings = Vec<String>;
 /// glibc has each mapped anew, and half of the time would go into page faults.
 const FORWARDS: i64 = 7;
 
-/// Elements that are decided together, and the words that hold their bits: places that a fault might repeat at.
+/// Elements that are decided together, and the words that hold their bits: places that a fault might repeat
+/// at.
 pub const TILE: i64 = 2048;
 const WORDS: i64 = 64;
 

@@ -13,8 +13,8 @@ use crate::trial::{Forward, assert_verdicts, mutant};
 const SAMPLES: i64 = 4096;
 const FORWARDS: i64 = 8;
 
-/// What the layer claims: of `patches` tokens, `kept` stay, all choices being equally likely; those of the prefix stay,
-/// too.
+/// What the layer claims: of `patches` tokens, `kept` stay, all choices being equally likely; those of the
+/// prefix stay, too.
 #[derive(Clone, Copy)]
 struct Choice {
     prefix: i64,

@@ -1,5 +1,5 @@
-//! An LSTM and a GRU whose gates are held open or shut, so that their outputs show what a dropout did to the elements
-//! that it saw: a function from those to what they became.
+//! An LSTM and a GRU whose gates are held open or shut, so that their outputs show what a dropout did to the
+//! elements that it saw: a function from those to what they became.
 
 use std::rc::Rc;
 
@@ -65,8 +65,8 @@ impl Cell {
         }
     }
 
-    /// A layer whose gates are 1 or 0, as the biases have it, and whose candidate, where that is 0, is what comes
-    /// in plus `recurrent * h`.
+    /// A layer whose gates are 1 or 0, as the biases have it, and whose candidate, where that is 0, is what
+    /// comes in plus `recurrent * h`.
     fn transparent(self, rnn: RNNConfig, biases: &[f64], recurrent: f64, kit: &Kit) -> Run {
         let mut vs = nn::VarStore::new(device());
         let layer = self.layer(&vs.root(), rnn, kit);
@@ -175,8 +175,8 @@ pub fn zoneout(cell: Cell, zoneout: Zoneout) -> impl Fn(&Tensor) -> Tensor {
     }
 }
 
-/// That of an LSTM's `c`. As in the paper, `h` sees the new `c` of its own time step, and zoneout's of the one
-/// before: here their sum with the candidate.
+/// That of an LSTM's `c`. As in the paper, `h` sees the new `c` of its own time step, and zoneout's of the
+/// one before: here their sum with the candidate.
 pub fn cell_zoneout(zoneout: Zoneout) -> impl Fn(&Tensor) -> Tensor {
     let kit = Kit { shared: Default::default(), cell: zoneout };
     let layer = Lstm.transparent(two_directions(), &[50.0, 50.0, 0.0, 50.0], 0.0, &kit);
@@ -191,8 +191,8 @@ pub fn cell_zoneout(zoneout: Zoneout) -> impl Fn(&Tensor) -> Tensor {
     }
 }
 
-/// What weight drop makes of `x` in the place of the recurrent weights of two layers and two directions: their
-/// gradient in training, against that in evaluation.
+/// What weight drop makes of `x` in the place of the recurrent weights of two layers and two directions:
+/// their gradient in training, against that in evaluation.
 ///
 /// The weights are 0, so that the masks change nothing else.
 pub fn weight_drop(cell: Cell, weights: WeightDrop) -> impl Fn(&Tensor) -> Tensor {

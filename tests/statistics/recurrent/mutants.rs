@@ -1,5 +1,5 @@
-//! Mutants of the recurrent kit's dropouts. Some are the layers with a wrong dropout, or a wrong step of a cell; others
-//! are what would become of the elements that the right one sees.
+//! Mutants of the recurrent kit's dropouts. Some are the layers with a wrong dropout, or a wrong step of a
+//! cell; others are what would become of the elements that the right one sees.
 
 use std::cell::RefCell;
 
