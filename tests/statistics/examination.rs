@@ -12,7 +12,7 @@ const FALSE_ALARMS: f64 = 1e-6;
 
 /// Among how many checks that is shared out. Twice as many as are made, which leaves room for what the
 /// normal distribution understates so far out in the tails of a few million draws.
-const CHECKS: usize = 16_000;
+const CHECKS: usize = 23_000;
 
 /// The checks so far, for the limit above to hold.
 static MADE: AtomicUsize = AtomicUsize::new(0);
