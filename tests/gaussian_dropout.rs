@@ -1,101 +1,15 @@
-//! Gaussian dropout: its noise is normal and independent, and one pass is the multiplication by it.
+//! Gaussian dropout: one pass is the multiplication by its noise. That this is normal and independent is
+//! examined in `tests/statistics`.
 
 mod common;
 
-use common::{alone, assert_close, assert_same_bits, channels_last, device, float, gradient};
+use common::{assert_close, assert_same_bits, channels_last, device, float, gradient};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::{Error, GaussianDropout, NoiseShape, Stream, apply_mask, monte_carlo};
 
 fn layer(p: f64) -> GaussianDropout {
     GaussianDropout::elements(p).unwrap()
-}
-
-/// 2²² standard normal numbers, as the layer draws them.
-fn standard(seed: u64) -> Tensor {
-    let ones = Tensor::ones([1 << 22], float());
-    layer(0.5).with_seed(seed).forward_t(&ones, true).to_kind(Kind::Double) - 1.0
-}
-
-fn mean(x: &Tensor) -> f64 {
-    x.mean(Kind::Double).double_value(&[])
-}
-
-/// Each power's mean is within 5 standard errors of a normal number's: 0, 1, 0, 3, 0, 15.
-#[test]
-fn moments_are_those_of_a_normal_number() {
-    for seed in 0..4 {
-        let z = standard(seed);
-        let n = (z.numel() as f64).sqrt();
-        // E z^k, and E z^2k for the standard error.
-        for (k, moment, square) in
-            [(1, 0.0f64, 1.0), (2, 1.0, 3.0), (3, 0.0, 15.0), (4, 3.0, 105.0), (6, 15.0, 10395.0)]
-        {
-            let found = mean(&z.pow_tensor_scalar(k));
-            let error = (square - moment * moment).sqrt() / n;
-            assert!((found - moment).abs() < 5.0 * error, "seed {seed}, power {k}: {found}");
-        }
-    }
-}
-
-/// Kolmogorov and Smirnov's test, over all and in the finest detail around zero and in the tails.
-#[test]
-fn the_distribution_is_normal() {
-    let z = standard(11);
-    let n = z.numel() as f64;
-    let (sorted, _) = z.sort(0, false);
-    let expected = (sorted / -(2f64.sqrt())).erfc() / 2.0;
-    let place = Tensor::arange(n as i64, (Kind::Double, device())) / n;
-    let distance = (expected - place).abs().max().double_value(&[]);
-    // Beyond 2.3 only once in 50,000 times.
-    assert!(distance * n.sqrt() < 2.3, "{}", distance * n.sqrt());
-
-    for (name, inside, probability) in [
-        ("within 0.001 of zero", z.abs().lt(1e-3), 7.978_844e-4),
-        ("beyond 3", z.abs().gt(3.0), 2.699_796e-3),
-        ("beyond 4", z.abs().gt(4.0), 6.334_248e-5),
-        ("above 4.5", z.gt(4.5), 3.397_673e-6),
-    ] {
-        let count = inside.sum(Kind::Int64).double_value(&[]);
-        let (expected, deviation) = (n * probability, (n * probability).sqrt());
-        assert!((count - expected).abs() < 5.0 * deviation, "{name}: {count}, not {expected}");
-    }
-}
-
-/// Among neighbours and the other coordinate of a pair (64 further on), of numbers and of their squares.
-#[test]
-fn numbers_are_independent() {
-    let z = standard(5);
-    let n = (z.numel() as f64).sqrt();
-    for lag in [1, 2, 32, 63, 64, 65, 127, 128, 2047, 2048, 2049] {
-        let other = z.roll([-lag], [0]);
-        let plain = mean(&(&z * &other)) * n;
-        let squares = mean(&((z.square() - 1.0) * (other.square() - 1.0))) / 2.0 * n;
-        let mixed = mean(&(&z * (other.square() - 1.0))) / 2f64.sqrt() * n;
-        for (what, deviate) in [("numbers", plain), ("squares", squares), ("mixed", mixed)] {
-            assert!(deviate.abs() < 5.0, "lag {lag}, {what}: {deviate} standard deviations");
-        }
-    }
-    let next = standard(6);
-    assert!((mean(&(&z * &next)) * n).abs() < 5.0);
-}
-
-/// The variance is p / (1 - p), with and without a seed.
-#[test]
-fn p_decides_the_variance() {
-    let _generator = alone();
-    tch::manual_seed(1);
-    let ones = Tensor::ones([1 << 20], float());
-    for p in [0.01, 0.1, 0.5, 0.9] {
-        for layer in [layer(p), layer(p).with_seed(1)] {
-            let y = layer.forward_t(&ones, true);
-            let variance = p / (1.0 - p);
-            let error = (variance / (1 << 20) as f64).sqrt();
-            assert!((mean(&y) - 1.0).abs() < 5.0 * error, "{p}: {}", mean(&y));
-            let found = y.var(true).double_value(&[]) / variance;
-            assert!((found - 1.0).abs() < 5.0 * (2.0 / (1 << 20) as f64).sqrt(), "{p}: {found}");
-        }
-    }
 }
 
 /// Given the noise it is a multiplication, in every kind, noise shape and memory format.

@@ -1,10 +1,11 @@
-//! `PatchDropout`, held to open_clip's and timm's: how many tokens stay, and that all choices are equally likely.
+//! `PatchDropout`, held to open_clip's and timm's. That all choices are equally likely is examined in
+//! `tests/statistics`.
 
 mod common;
 
 use common::{
-    alone, assert_binomial, assert_close, assert_same_bits, channels_last, device, float, gradient,
-    kept, nonzero, panic_text,
+    alone, assert_close, assert_same_bits, channels_last, device, float, gradient, kept, nonzero,
+    panic_text,
 };
 use tch::nn::ModuleT;
 use tch::{CModule, Kind, Tensor};
@@ -71,35 +72,6 @@ fn the_output_is_the_input_at_distinct_indices_in_their_order() {
                 }
             }
         }
-    }
-}
-
-/// Each patch and each pair of patches as often as the hypergeometric distribution has it.
-#[test]
-fn all_choices_are_equally_likely() {
-    let _generator = seeded();
-    const SAMPLES: i64 = 40_000;
-    let (patches, stay, prefix) = (10, 4, 1);
-    for layer in [patch_dropout(0.6, prefix), patch_dropout(0.6, prefix).with_seed(3)] {
-        let x = Tensor::zeros([SAMPLES, prefix + patches, 1], float());
-        let indices = layer.draw_indices(&x, true).unwrap().narrow(1, prefix, stay) - prefix;
-        let options = (Kind::Double, device());
-        let chosen = Tensor::zeros([SAMPLES, patches], options).scatter_value(1, &indices, 1.0);
-        let together = chosen.tr().matmul(&chosen);
-        let alone = stay as f64 / patches as f64;
-        let pair = alone * (stay - 1) as f64 / (patches - 1) as f64;
-        for i in 0..patches {
-            for j in 0..patches {
-                let p = if i == j { alone } else { pair };
-                assert_binomial(together.double_value(&[i, j]), SAMPLES as f64, p);
-            }
-        }
-        // Neighbouring samples choose independently: how many they have in common is stay² / patches on average.
-        let (first, second) = (chosen.narrow(0, 0, SAMPLES - 1), chosen.narrow(0, 1, SAMPLES - 1));
-        let common = (first * second).sum_dim_intlist([1].as_slice(), false, None);
-        let deviation = common.std(true) / (SAMPLES as f64).sqrt();
-        let apart = ((common.mean(None) - 1.6) / deviation).double_value(&[]);
-        assert!(apart.abs() < 6.0, "{apart} standard deviations");
     }
 }
 

@@ -149,29 +149,6 @@ fn a_batch_is_skipped_as_a_whole() {
     assert_binomial(f64::from(calls.get()), 2000.0, 0.7);
 }
 
-/// Each sample by itself is kept with probability 1 - p, and its mean stays.
-#[test]
-fn each_sample_has_its_own_draw() {
-    let _generator = seeded();
-    const STEPS: i64 = 4000;
-    for p in [0.1, 0.5, 0.9] {
-        let layer = depth(p);
-        let x = Tensor::zeros([8, 1], float());
-        let forward = || layer.forward(&x, |kept| kept.ones_like(), true).squeeze_dim(1);
-        let outputs = Tensor::stack(&(0..STEPS).map(|_| forward()).collect::<Vec<_>>(), 0);
-        let runs = outputs.ne(0).to_kind(Kind::Double);
-        assert_close(&outputs.to_kind(Kind::Double), &(&runs / (1.0 - p)), 1e-5);
-        for sample in runs.unbind(1) {
-            assert_binomial(kept(&sample), STEPS as f64, 1.0 - p);
-        }
-        // No two samples go together.
-        let deviations = (&runs - (1.0 - p)) / (p * (1.0 - p)).sqrt();
-        let correlations = deviations.tr().matmul(&deviations) / (STEPS as f64).sqrt();
-        let others = (correlations.shallow_clone() - correlations.diag(0).diag(0)).abs();
-        assert!(others.max().double_value(&[]) < 6.0, "{others}");
-    }
-}
-
 #[test]
 fn the_memory_format_stays_in_the_branch_too() {
     let _generator = seeded();

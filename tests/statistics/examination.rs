@@ -12,7 +12,7 @@ const FALSE_ALARMS: f64 = 1e-6;
 
 /// Among how many checks that is shared out. Twice as many as are made, which leaves room for what the
 /// normal distribution understates so far out in the tails of a few million draws.
-const CHECKS: usize = 6000;
+const CHECKS: usize = 23_000;
 
 /// The checks so far, for the limit above to hold.
 static MADE: AtomicUsize = AtomicUsize::new(0);
@@ -20,10 +20,12 @@ static MADE: AtomicUsize = AtomicUsize::new(0);
 /// What an examination finds wrong, a line each.
 pub type Findings = Vec<String>;
 
-/// Forwards of each subject: 2²³ draws in all.
-const FORWARDS: i64 = 8;
+/// Forwards of each subject, with 2²⁰ draws each. With one more, tensors would reach the 32 MiB from which on
+/// glibc has each mapped anew, and half of the time would go into page faults.
+const FORWARDS: i64 = 7;
 
-/// Elements that are decided together, and the words that hold their bits: places that a fault might repeat at.
+/// Elements that are decided together, and the words that hold their bits: places that a fault might repeat
+/// at.
 pub const TILE: i64 = 2048;
 const WORDS: i64 = 64;
 
@@ -40,23 +42,34 @@ pub struct Claim {
 impl Claim {
     /// Puts the claim to the test.
     pub fn examine(&self, forward: impl Fn(&Tensor) -> Tensor) -> Findings {
-        let ones = Tensor::ones(&self.size, float());
-        let outputs: Vec<Tensor> = (0..FORWARDS).map(|_| forward(&ones)).collect();
-        let outputs = Tensor::stack(&outputs, 0);
-        let kept = outputs.isclose(&outputs.full_like(self.kept), 1e-6, 0.0, false);
-        if !bool::try_from(outputs.eq(0).logical_or(&kept).all()).unwrap() {
-            return vec!["values other than 0 and the kept one".to_owned()];
-        }
-        let draws = self.one_of_each_group(&outputs);
-        if draws.expand_as(&outputs) != outputs {
-            return vec!["groups that are not equal throughout".to_owned()];
-        }
+        self.examine_over(FORWARDS, forward)
+    }
 
-        let deviations = (draws / self.kept - (1.0 - self.p)) / (self.p * (1.0 - self.p)).sqrt();
+    /// The same with another number of forwards, for an input of another size.
+    pub fn examine_over(&self, forwards: i64, forward: impl Fn(&Tensor) -> Tensor) -> Findings {
+        let ones = Tensor::ones(&self.size, float());
+        let mut draws = Vec::new();
+        for _ in 0..forwards {
+            let output = forward(&ones);
+            let kept = (&output - self.kept).abs_().le(1e-6 * self.kept);
+            if !bool::try_from(output.eq(0).logical_or(&kept).all()).unwrap() {
+                return vec!["values other than 0 and the kept one".to_owned()];
+            }
+            let one_of_each = self.one_of_each_group(&output);
+            if one_of_each.expand_as(&output) != output {
+                return vec!["groups that are not equal throughout".to_owned()];
+            }
+            draws.push(one_of_each.copy()); // Lets go of the others' memory.
+        }
+        let draws = Tensor::stack(&draws, 0);
+
+        let deviation = (self.p * (1.0 - self.p)).sqrt();
+        let deviations = draws / (self.kept * deviation) - (1.0 - self.p) / deviation;
         let rate = sum(&deviations) / (deviations.numel() as f64).sqrt();
         let memory = deviations.contiguous().flatten(0, -1);
         let mut deviates = vec![
             ("keep rate".to_owned(), rate),
+            ("spread of the rate over forwards".to_owned(), spread(&deviations)),
             ("rate by place in a tile".to_owned(), by_place(&memory)),
             ("mean".to_owned(), self.mean(forward)),
         ];
@@ -68,12 +81,12 @@ impl Claim {
         deviates.into_iter().filter_map(|(what, z)| finding(&what, z)).collect()
     }
 
-    /// The outputs, narrowed to the first of those elements that share a draw.
-    fn one_of_each_group(&self, outputs: &Tensor) -> Tensor {
+    /// An output, narrowed to the first of those elements that share a draw.
+    fn one_of_each_group(&self, output: &Tensor) -> Tensor {
         let noise = self.shape.resolve(&self.size).unwrap();
-        (1..)
+        (0..)
             .zip(noise)
-            .fold(outputs.shallow_clone(), |draws, (dimension, n)| draws.narrow(dimension, 0, n))
+            .fold(output.shallow_clone(), |draws, (dimension, n)| draws.narrow(dimension, 0, n))
     }
 
     /// The output's mean for an input that is not constant, against the input's times the expected mask.
@@ -92,7 +105,7 @@ impl Claim {
 ///
 /// All are taken over the whole memory: what is `lag` apart along a dimension is `lag` of its strides
 /// apart there, and the pairs that reach over its end are independent as well.
-fn correlations(deviations: &Tensor) -> Vec<(String, f64)> {
+pub fn correlations(deviations: &Tensor) -> Vec<(String, f64)> {
     let memory = deviations.contiguous().flatten(0, -1);
     let mut all = Vec::new();
     let mut correlate = |place: &str, stride: i64, lag: i64| {
@@ -117,26 +130,38 @@ fn correlations(deviations: &Tensor) -> Vec<(String, f64)> {
 }
 
 /// Of each number with that `lag` places further on, round at the end.
-fn products(memory: &Tensor, lag: i64) -> Tensor {
-    memory * memory.roll([-lag], [0])
+pub fn products(memory: &Tensor, lag: i64) -> Tensor {
+    memory.roll([-lag], [0]).g_mul_(memory)
 }
 
-/// Whether numbers are larger at some places of a tile than at others: a chi-square, made a normal deviate
-/// (Wilson and Hilferty 1931).
-fn by_place(memory: &Tensor) -> f64 {
+/// Whether the forwards' rates are as far from each other as chance has it. They would not be if each dropped
+/// the same number.
+fn spread(deviations: &Tensor) -> f64 {
+    let forwards = deviations.flatten(1, -1);
+    let totals = forwards.sum_dim_intlist([1].as_slice(), false, Kind::Double);
+    let (k, n) = forwards.size2().unwrap();
+    chi_square(sum(&totals.square()) / n as f64, k as f64)
+}
+
+/// Whether numbers are larger at some places of a tile than at others.
+pub fn by_place(memory: &Tensor) -> f64 {
     let tiles = memory.reshape([-1, TILE]);
     let totals = tiles.sum_dim_intlist([0].as_slice(), false, Kind::Double);
-    let chi_square = sum(&totals.square()) / tiles.size()[0] as f64;
-    let (k, spread) = (TILE as f64, 2.0 / (9.0 * TILE as f64));
-    ((chi_square / k).cbrt() - (1.0 - spread)) / spread.sqrt()
+    chi_square(sum(&totals.square()) / tiles.size()[0] as f64, TILE as f64)
 }
 
-fn sum(t: &Tensor) -> f64 {
+/// A chi-square of `k` degrees of freedom, made a normal deviate (Wilson and Hilferty 1931).
+pub fn chi_square(sum: f64, k: f64) -> f64 {
+    let spread = 2.0 / (9.0 * k);
+    ((sum / k).cbrt() - (1.0 - spread)) / spread.sqrt()
+}
+
+pub fn sum(t: &Tensor) -> f64 {
     t.sum(Kind::Double).double_value(&[])
 }
 
 /// A finding, if chance would not give this normal deviate.
-fn finding(what: &str, deviate: f64) -> Option<String> {
+pub fn finding(what: &str, deviate: f64) -> Option<String> {
     assert!(MADE.fetch_add(1, Ordering::Relaxed) < CHECKS, "more checks than CHECKS allows for");
     let tail = FALSE_ALARMS / CHECKS as f64 / 2.0;
     let limit = -Tensor::from(tail).special_ndtri().double_value(&[]);

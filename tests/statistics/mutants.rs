@@ -6,7 +6,7 @@ use tch_dropout::{Dropout, NoiseShape, TrueDropout, apply_mask};
 
 use crate::common::{float, unscaled_elements};
 use crate::examination::{Claim, TILE};
-use crate::{claim, fresh_seed};
+use crate::{claim, seeded};
 
 const SIZE: [i64; 3] = [64, 128, 128];
 
@@ -16,7 +16,7 @@ fn right(p: f64) -> Claim {
 
 #[track_caller]
 fn assert_found(claim: &Claim, forward: impl Fn(&Tensor) -> Tensor, reason: &str) {
-    let (_generator, seed) = fresh_seed();
+    let (_generator, seed) = seeded();
     let findings = claim.examine(forward);
     let found = findings.iter().any(|finding| finding.starts_with(reason));
     assert!(found, "seed {seed}: expected {reason}, found {findings:?}");
