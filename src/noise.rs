@@ -102,7 +102,7 @@ impl Noise {
 
     /// For a layer that computes another probability from its own: whether each element of `like` is kept, as
     /// bytes of 0 and 1, if one is dropped with probability `p`; and how many passes lie side by side in it.
-    pub(crate) fn draw_kept(&self, like: &Tensor, p: f64) -> Result<(Tensor, i64)> {
+    pub(crate) fn draw_keep_bytes(&self, like: &Tensor, p: f64) -> Result<(Tensor, i64)> {
         let p = Probability::new(p)?;
         let passes = scope::record_draw(&like.size())?;
         let draw = self.draw_of(p, like.size(), Kind::Uint8, 1);
