@@ -38,6 +38,11 @@ impl Noise {
         self.p.load().get()
     }
 
+    /// Whether kept elements are multiplied by `1 / (1 - p)`.
+    pub(crate) fn rescales(&self) -> bool {
+        matches!(self.effect, Effect::Rescale)
+    }
+
     pub(crate) fn set_p(&self, p: f64) -> Result<()> {
         self.p.store(checked(p, self.effect)?);
         Ok(())
