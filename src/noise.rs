@@ -66,12 +66,24 @@ impl Noise {
         self.draw(x, train)?.mask(x)
     }
 
-    /// The draw for an activation. Where folded passes lie side by side in `x`, each has a mask of its own.
+    /// A new mask for `x`, or `None` if nothing is dropped: for a layer that then does something else. It asks
+    /// for `p` once, as another thread may set it between two questions.
+    pub(crate) fn draw_mask_if_active(&self, x: &Tensor, train: bool) -> Result<Option<Tensor>> {
+        let draw = self.draw(x, train)?;
+        if draw.p.is_zero() { Ok(None) } else { draw.mask(x).map(Some) }
+    }
+
     fn draw(&self, x: &Tensor, train: bool) -> Result<Draw<'_>> {
+        self.draw_at(self.active_p(train)?, x)
+    }
+
+    /// The draw for an activation, with a `p` that the layer has asked for. Where folded passes lie side by side in
+    /// `x`, each has a mask of its own.
+    pub(crate) fn draw_at(&self, p: Probability, x: &Tensor) -> Result<Draw<'_>> {
         let kind = self.check(x)?;
         let shape = x.size();
         let mut size = self.shape.resolve(&shape)?;
-        let p = self.effective_p(x, train)?;
+        let p = zero_if_empty(p, x);
         let mut repeats = 1;
         if !p.is_zero() {
             let passes = scope::record_draw(&shape)?;
@@ -145,11 +157,20 @@ impl Noise {
         replay::probability(self.p.load())
     }
 
-    /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout) and for an empty `x`.
-    pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
-        let active = (train || scope::is_active()) && x.numel() > 0;
+    /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout).
+    pub(crate) fn active_p(&self, train: bool) -> Result<Probability> {
+        let active = train || scope::is_active();
         replay::probability(if active { self.p.load() } else { Probability::ZERO })
     }
+
+    /// [`active_p`](Self::active_p), but 0 for an empty `x`.
+    pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
+        Ok(zero_if_empty(self.active_p(train)?, x))
+    }
+}
+
+fn zero_if_empty(p: Probability, x: &Tensor) -> Probability {
+    if x.numel() > 0 { p } else { Probability::ZERO }
 }
 
 fn checked(p: f64, effect: Effect) -> Result<Probability> {

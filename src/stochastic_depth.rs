@@ -138,10 +138,9 @@ impl StochasticDepth {
     where
         F: FnOnce(&Tensor) -> Result<Tensor>,
     {
-        let mask = self.noise.draw_mask(x, train)?;
-        if self.noise.effective_p(x, train)?.is_zero() {
+        let Some(mask) = self.noise.draw_mask_if_active(x, train)? else {
             return Ok(x.f_add(&run(branch, x)?)?);
-        }
+        };
         if scope::is_active() || trace::is_tracing() {
             return Ok(x.f_add(&run(branch, x)?.f_mul(&mask)?)?);
         }

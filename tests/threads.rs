@@ -169,3 +169,23 @@ fn has_one_probability(y: &Tensor) -> bool {
         _ => scale == 4.0 / 3.0 && kept > 24,
     }
 }
+
+/// A mask that is drawn is used: an output without one has taken no step.
+#[test]
+fn stochastic_depth_takes_a_step_for_each_forward_that_drops() {
+    let (layer, done) = (StochasticDepth::new(0.5).unwrap().with_seed(1), AtomicBool::new(false));
+    let x = Tensor::zeros([64], float());
+    // Of the 64 samples, the kept ones are 2 if one is dropped, and 1 if none is.
+    let drops = || layer.forward(&x, |x| x + 1, true).max().double_value(&[]) != 1.0;
+    let dropping = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                [0.0, 0.5].iter().for_each(|&p| layer.set_p(p).unwrap());
+            }
+        });
+        let dropping = (0..50_000).filter(|_| drops()).count();
+        done.store(true, Ordering::Relaxed);
+        dropping
+    });
+    assert_eq!(layer.stream().map(Stream::step), Some(dropping as u64));
+}
