@@ -48,7 +48,7 @@ fn affine(p: Probability) -> Affine {
     }
     let a = (keep + SATURATION.powi(2) * keep * p).sqrt().recip();
     let b = -a * p * SATURATION;
-    Affine { scale: a, kept: b, dropped: a * SATURATION + b }
+    Affine { scale: a, shift_kept: b, shift_dropped: a * SATURATION + b }
 }
 
 impl AlphaDropout {

@@ -7,7 +7,6 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result, or_panic};
 use crate::fused_attention::fused_attention;
 use crate::kind::real_kind;
-use crate::monte_carlo::scope;
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
 
@@ -221,11 +220,11 @@ impl Options {
         let mask = mask.map(|mask| self.mask(query, &key, mask)).transpose()?;
         let bias = mask.as_ref().map(|mask| &mask.bias);
 
-        let drops = (train || scope::is_active()) && !noise.current_p()?.is_zero();
-        let y = if drops {
+        let p = noise.active_p(train)?;
+        let y = if !p.is_zero() {
             let weights = self.weights(query, &key, bias)?;
             check_value(&weights, &value)?;
-            noise.forward(&weights, None, train)?.f_matmul(&value)?
+            noise.draw_at(p, &weights)?.multiply(&weights, None)?.f_matmul(&value)?
         } else {
             let causal = self.causal && bias.is_none();
             let bias = bias.map(Tensor::shallow_clone);

@@ -119,19 +119,19 @@ impl DropBlock {
         if p.is_zero() {
             return Ok(x.shallow_clone());
         }
-        let (kept, passes) = self.draw_kept(x, p.get())?;
-        Ok(x.f_mul(&normalized(&kept, passes, kind)?)?)
+        let (keep_mask, passes) = self.draw_keep_mask(x, p.get())?;
+        Ok(x.f_mul(&normalized(&keep_mask, passes, kind)?)?)
     }
 
     /// Which elements of `x` lie outside of all blocks, and how many passes lie side by side in it.
-    fn draw_kept(&self, x: &Tensor, p: f64) -> Result<(Tensor, i64)> {
+    fn draw_keep_mask(&self, x: &Tensor, p: f64) -> Result<(Tensor, i64)> {
         let size = x.size();
         let spatial = &size[2..];
         let block = spatial.iter().fold(self.block_size, |block, &n| block.min(n));
         let share = |&n: &i64| n as f64 / (block * (n - block + 1)) as f64;
         // Each factor of gamma is at most 1, but rounded.
         let gamma = (p * spatial.iter().map(share).product::<f64>()).min(1.0);
-        let (seeds, passes) = self.noise.draw_kept(x, gamma)?;
+        let (seeds, passes) = self.noise.draw_keep_bytes(x, gamma)?;
         Ok((grown(&seeds, spatial, block)?, passes))
     }
 }
@@ -164,14 +164,14 @@ fn grown(seeds: &Tensor, spatial: &[i64], block: i64) -> Result<Tensor> {
 }
 
 /// The mask of each pass, divided by the share that it keeps: `count(mask) / count_ones(mask)`.
-fn normalized(kept: &Tensor, passes: i64, kind: Kind) -> Result<Tensor> {
+fn normalized(keep_mask: &Tensor, passes: i64, kind: Kind) -> Result<Tensor> {
     // A scale that is too large for half precision must not meet the mask's zeros there.
     let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-    let mut mask = kept.f_reshape([passes, -1])?.f_to_kind(wide)?;
+    let mut mask = keep_mask.f_reshape([passes, -1])?.f_to_kind(wide)?;
     let share = mask.f_mean_dim([1i64].as_slice(), true, wide)?;
     // Where nothing is kept, 0 is divided by this.
     let mask = mask.f_div_(&share.f_clamp_min(f64::from(f32::MIN_POSITIVE))?)?;
-    Ok(mask.f_reshape_as(kept)?.f_to_kind(kind)?)
+    Ok(mask.f_reshape_as(keep_mask)?.f_to_kind(kind)?)
 }
 
 impl nn::ModuleT for DropBlock {

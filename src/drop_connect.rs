@@ -53,7 +53,6 @@ pub struct DropConnect {
     /// The linear layer, as evaluation uses it.
     pub linear: nn::Linear,
     noise: Noise,
-    rescale: bool,
 }
 
 /// Makes a [`DropConnect`] layer as [`nn::linear`] makes a linear one, with the same variables under the
@@ -82,7 +81,7 @@ pub fn drop_connect<'a, T: Borrow<nn::Path<'a>>>(
 ) -> Result<DropConnect> {
     let noise = Noise::new(config.p, NoiseShape::Elements, config.rescale)?;
     let linear = nn::linear(vs, in_dim, out_dim, config.linear);
-    Ok(DropConnect { linear, noise, rescale: config.rescale })
+    Ok(DropConnect { linear, noise })
 }
 
 impl DropConnect {
@@ -170,7 +169,7 @@ impl fmt::Display for DropConnect {
         // The field is public, so its weight may have any shape.
         let size = self.linear.ws.size();
         let [inputs, outputs] = [size.last(), size.first()].map(|size| size.copied().unwrap_or(1));
-        let (p, rescale) = (self.p(), self.rescale);
+        let (p, rescale) = (self.p(), self.noise.rescales());
         write!(
             f,
             "DropConnect(in_features={inputs}, out_features={outputs}, p={p:?}, rescale={rescale})"

@@ -36,21 +36,21 @@ impl Effect {
     }
 }
 
-/// `scale * x + kept` for an element that is kept, and `dropped` for one that is dropped.
+/// `scale * x + shift_kept` for an element that is kept, and `shift_dropped` for one that is dropped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Affine {
     pub(crate) scale: f64,
-    pub(crate) kept: f64,
-    pub(crate) dropped: f64,
+    pub(crate) shift_kept: f64,
+    pub(crate) shift_dropped: f64,
 }
 
 impl Affine {
     pub(crate) fn times(scale: f64) -> Self {
-        Affine { scale, kept: 0.0, dropped: 0.0 }
+        Affine { scale, shift_kept: 0.0, shift_dropped: 0.0 }
     }
 
     pub(crate) fn has_shift(&self) -> bool {
-        self.kept != 0.0 || self.dropped != 0.0
+        self.shift_kept != 0.0 || self.shift_dropped != 0.0
     }
 
     /// `x` times a stored mask of 0 and `scale`, and what is added.
@@ -60,7 +60,7 @@ impl Affine {
 
     /// What is added, where a stored mask is 0 and where it is not.
     fn shift(&self, mask: &Tensor) -> Result<Tensor> {
-        let dropped = mask.f_full_like(self.dropped)?;
-        Ok(dropped.f_masked_fill(&mask.f_ne(0)?, self.kept)?)
+        let dropped = mask.f_full_like(self.shift_dropped)?;
+        Ok(dropped.f_masked_fill(&mask.f_ne(0)?, self.shift_kept)?)
     }
 }

@@ -95,7 +95,7 @@
 //! - In `f16` and `bf16` the scale `1 / (1 - p)` is rounded to that kind, as in
 //!   [`Tensor::dropout`](tch::Tensor::dropout): beyond `p = 1 - 1/65520` it is infinite in `f16`.
 #![deny(unsafe_code, reason = "the modules that need it say why")]
-#![warn(missing_docs, clippy::undocumented_unsafe_blocks)]
+#![warn(missing_docs)]
 
 // Modules in import order: each group imports only from the groups below it.
 

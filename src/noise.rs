@@ -38,6 +38,11 @@ impl Noise {
         self.p.load().get()
     }
 
+    /// Whether kept elements are multiplied by `1 / (1 - p)`.
+    pub(crate) fn rescales(&self) -> bool {
+        matches!(self.effect, Effect::Rescale)
+    }
+
     pub(crate) fn set_p(&self, p: f64) -> Result<()> {
         self.p.store(checked(p, self.effect)?);
         Ok(())
@@ -61,12 +66,24 @@ impl Noise {
         self.draw(x, train)?.mask(x)
     }
 
-    /// The draw for an activation. Where folded passes lie side by side in `x`, each has a mask of its own.
+    /// A new mask for `x`, or `None` if nothing is dropped: for a layer that then does something else. It asks
+    /// for `p` once, as another thread may set it between two questions.
+    pub(crate) fn draw_mask_if_active(&self, x: &Tensor, train: bool) -> Result<Option<Tensor>> {
+        let draw = self.draw(x, train)?;
+        if draw.p.is_zero() { Ok(None) } else { draw.mask(x).map(Some) }
+    }
+
     fn draw(&self, x: &Tensor, train: bool) -> Result<Draw<'_>> {
+        self.draw_at(self.active_p(train)?, x)
+    }
+
+    /// The draw for an activation, with a `p` that the layer has asked for. Where folded passes lie side by side in
+    /// `x`, each has a mask of its own.
+    pub(crate) fn draw_at(&self, p: Probability, x: &Tensor) -> Result<Draw<'_>> {
         let kind = self.check(x)?;
         let shape = x.size();
         let mut size = self.shape.resolve(&shape)?;
-        let p = self.effective_p(x, train)?;
+        let p = zero_if_empty(p, x);
         let mut repeats = 1;
         if !p.is_zero() {
             let passes = scope::record_draw(&shape)?;
@@ -102,7 +119,7 @@ impl Noise {
 
     /// For a layer that computes another probability from its own: whether each element of `like` is kept, as
     /// bytes of 0 and 1, if one is dropped with probability `p`; and how many passes lie side by side in it.
-    pub(crate) fn draw_kept(&self, like: &Tensor, p: f64) -> Result<(Tensor, i64)> {
+    pub(crate) fn draw_keep_bytes(&self, like: &Tensor, p: f64) -> Result<(Tensor, i64)> {
         let p = Probability::new(p)?;
         let passes = scope::record_draw(&like.size())?;
         let draw = self.draw_of(p, like.size(), Kind::Uint8, 1);
@@ -140,11 +157,26 @@ impl Noise {
         replay::probability(self.p.load())
     }
 
+<<<<<<< HEAD
     /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout) and for an empty `x`.
     pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
         let active = (train || scope::is_active()) && x.numel() > 0 && !scope::rehearses(x)?;
+=======
+    /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout).
+    pub(crate) fn active_p(&self, train: bool) -> Result<Probability> {
+        let active = train || scope::is_active();
+>>>>>>> 0d7c01f7d8b9f2c061da131c54b330f11e2d3d74
         replay::probability(if active { self.p.load() } else { Probability::ZERO })
     }
+
+    /// [`active_p`](Self::active_p), but 0 for an empty `x`.
+    pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
+        Ok(zero_if_empty(self.active_p(train)?, x))
+    }
+}
+
+fn zero_if_empty(p: Probability, x: &Tensor) -> Probability {
+    if x.numel() > 0 { p } else { Probability::ZERO }
 }
 
 fn checked(p: f64, effect: Effect) -> Result<Probability> {

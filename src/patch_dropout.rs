@@ -105,7 +105,7 @@ impl PatchDropout {
     /// [`Error::InputShape`] for an `x` of fewer than two dimensions, or with fewer tokens than the prefix; an `x`
     /// that is not strided (in evaluation too); a layer with a seed in a model that is traced in training.
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        match self.draw_kept(x, train)? {
+        match self.draw_subset(x, train)? {
             Some(indices) => gather_tokens(x, &indices),
             None => Ok(x.shallow_clone()),
         }
@@ -134,7 +134,7 @@ impl PatchDropout {
     ///
     /// As for [`f_forward_t`](Self::f_forward_t).
     pub fn draw_indices(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        match self.draw_kept(x, train)? {
+        match self.draw_subset(x, train)? {
             Some(indices) => Ok(indices),
             None => {
                 let (samples, tokens) = (x.size()[0], x.size()[1]);
@@ -145,7 +145,7 @@ impl PatchDropout {
     }
 
     /// The indices of the kept tokens, unless all are kept.
-    fn draw_kept(&self, x: &Tensor, train: bool) -> Result<Option<Tensor>> {
+    fn draw_subset(&self, x: &Tensor, train: bool) -> Result<Option<Tensor>> {
         self.noise.check(x)?;
         let (size, prefix) = (x.size(), self.prefix_tokens);
         if size.len() < 2 || size[1] < prefix {
@@ -157,13 +157,13 @@ impl PatchDropout {
         }
         let p = self.noise.effective_p(x, train)?;
         let patches = size[1] - prefix;
-        let kept = ((patches as f64 * (1.0 - p.get())) as i64).max(1);
-        if kept >= patches {
+        let num_keep = ((patches as f64 * (1.0 - p.get())) as i64).max(1);
+        if num_keep >= patches {
             return Ok(None);
         }
         let keys = self.random_keys(x)?;
         let _ = keys.f_narrow(1, 0, prefix)?.f_fill_(f64::INFINITY)?;
-        let (_, indices) = keys.f_topk(prefix + kept, 1, true, false)?;
+        let (_, indices) = keys.f_topk(prefix + num_keep, 1, true, false)?;
         Ok(Some(indices.f_sort(1, false)?.0))
     }
 

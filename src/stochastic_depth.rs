@@ -138,21 +138,20 @@ impl StochasticDepth {
     where
         F: FnOnce(&Tensor) -> Result<Tensor>,
     {
-        let mask = self.noise.draw_mask(x, train)?;
-        if self.noise.effective_p(x, train)?.is_zero() {
+        let Some(mask) = self.noise.draw_mask_if_active(x, train)? else {
             return Ok(x.f_add(&run(branch, x)?)?);
-        }
+        };
         if scope::is_active() || trace::is_tracing() {
             return Ok(x.f_add(&run(branch, x)?.f_mul(&mask)?)?);
         }
-        let kept = mask.f_flatten(0, -1)?.f_nonzero()?.f_squeeze_dim(1)?;
-        match kept.numel() {
+        let kept_samples = mask.f_flatten(0, -1)?.f_nonzero()?.f_squeeze_dim(1)?;
+        match kept_samples.numel() {
             0 => Ok(x.shallow_clone()),
             all if all == mask.numel() => Ok(x.f_add(&run(branch, x)?.f_mul(&mask)?)?),
             _ => {
                 // All that are kept have the same scale.
-                let scale = mask.f_index_select(0, &kept.f_narrow(0, 0, 1)?)?;
-                add_to_samples(x, &kept, |x| Ok(run(branch, x)?.f_mul(&scale)?))
+                let scale = mask.f_index_select(0, &kept_samples.f_narrow(0, 0, 1)?)?;
+                add_to_samples(x, &kept_samples, |x| Ok(run(branch, x)?.f_mul(&scale)?))
             }
         }
     }

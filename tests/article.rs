@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{device, example, float, kept, stdout};
+use common::{count_kept, device, example, float, stdout};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::{Dropout, TrueDropout, apply_mask, column_mask, element_mask};
@@ -49,8 +49,8 @@ fn drop_connect_zeroes_single_elements() {
 fn p_is_the_probability_of_zero() {
     let x = Tensor::ones([2, 100_000], float());
     for p in [0.1, 0.3, 0.5, 0.9] {
-        common::assert_binomial(kept(&column_mask(&x, p).unwrap()), 1e5, 1.0 - p);
-        common::assert_binomial(kept(&element_mask(&x, p).unwrap()), 2e5, 1.0 - p);
+        common::assert_binomial(count_kept(&column_mask(&x, p).unwrap()), 1e5, 1.0 - p);
+        common::assert_binomial(count_kept(&element_mask(&x, p).unwrap()), 2e5, 1.0 - p);
     }
 }
 
@@ -60,7 +60,7 @@ fn dropout_zeroes_and_does_not_rescale() {
     let y = Dropout::new(0.3).unwrap().forward_t(&x, true);
     let dropped = y.get(0).eq(0);
     assert_eq!(y, x.masked_fill(&dropped, 0));
-    assert!(kept(&dropped) > 0.0 && kept(&dropped) < 1000.0);
+    assert!(count_kept(&dropped) > 0.0 && count_kept(&dropped) < 1000.0);
 }
 
 #[test]

@@ -9,8 +9,8 @@ mod fused_attention;
 use std::cell::RefCell;
 
 use common::{
-    alone, assert_binomial, assert_close, assert_same_bits, device, elements, float, gradient,
-    kept, nonzero, panic_text,
+    alone, assert_binomial, assert_close, assert_same_bits, count_kept, device, elements, float,
+    gradient, nonzero, panic_text,
 };
 use fused_attention::fused_attention;
 use tch::{CModule, Kind, Tensor};
@@ -168,7 +168,7 @@ fn in_training_it_is_the_formula_with_the_streams_mask() {
 #[test]
 fn everything_is_dropped_at_1() {
     for case in cases(Kind::Float) {
-        assert_eq!(kept(&case.forward(1.0, true)), 0.0);
+        assert_eq!(count_kept(&case.forward(1.0, true)), 0.0);
     }
 }
 
@@ -280,6 +280,32 @@ fn weights(layer: &Attention, batch: i64, train: bool) -> Tensor {
 }
 
 #[test]
+<<<<<<< HEAD
+=======
+fn each_weight_is_dropped_by_itself_and_the_others_are_rescaled() {
+    let _alone = alone();
+    tch::manual_seed(3);
+    for p in [0.1, 0.5, 0.9] {
+        let layer = Attention::new(p).unwrap();
+        let (first, second) = (weights(&layer, 8, true), weights(&layer, 8, true));
+        let n = first.numel() as f64;
+        for y in [&first, &second] {
+            assert_binomial(count_kept(y), n, 1.0 - p);
+            let scaled = y.ne(0).to_kind(Kind::Float) / (1.0 - p);
+            assert_close(y, &scaled, 1e-5);
+        }
+        // No two batches, heads, queries, keys or calls share their draws.
+        let both = (1.0 - p) * (1.0 - p);
+        assert_binomial(count_kept(&(&first * &second)), n, both);
+        for (dim, size) in (0..).zip(first.size()) {
+            let pairs = first.narrow(dim, 1, size - 1) * first.narrow(dim, 0, size - 1);
+            assert_binomial(count_kept(&pairs), pairs.numel() as f64, both);
+        }
+    }
+}
+
+#[test]
+>>>>>>> 0d7c01f7d8b9f2c061da131c54b330f11e2d3d74
 fn evaluation_drops_nothing_and_draws_nothing() {
     let _alone = alone();
     for p in [0.0, 0.1, 0.999, 1.0] {
@@ -325,15 +351,15 @@ fn a_query_without_keys_gets_0_and_gives_no_gradient() {
     for mask in [boolean, bias] {
         for train in [true, false] {
             let y = layer.forward(query, key, value, Some(&mask), train);
-            assert_eq!(kept(&blind(&y)), 0.0);
+            assert_eq!(count_kept(&blind(&y)), 0.0);
             if !train {
-                assert_eq!(kept(&y), (y.numel() - blind(&y).numel()) as f64, "the others");
+                assert_eq!(count_kept(&y), (y.numel() - blind(&y).numel()) as f64, "the others");
             }
             let gradients = inputs.each_ref().map(|x| gradient(&y.square().sum(Kind::Double), x));
             assert!(gradients.iter().all(|g| bool::try_from(g.isfinite().all()).unwrap()));
-            assert_eq!(kept(&blind(&gradients[0])), 0.0);
-            assert_eq!(kept(&blind(&gradients[1])), 0.0);
-            assert_eq!(kept(&blind(&gradients[2])), 0.0);
+            assert_eq!(count_kept(&blind(&gradients[0])), 0.0);
+            assert_eq!(count_kept(&blind(&gradients[1])), 0.0);
+            assert_eq!(count_kept(&blind(&gradients[2])), 0.0);
         }
     }
 }
@@ -349,8 +375,8 @@ fn libtorch_gives_0_or_nan_to_a_query_without_keys() {
             let _ = mask.get(2).fill_(0);
             let case = Case { inputs, mask: Some(mask), causal: false, scale: None };
             let blind = |y: &Tensor| y.select(-2, 2);
-            assert_eq!(kept(&blind(&case.forward(P, false))), 0.0);
-            assert_eq!(kept(&blind(&case.forward(P, true))), 0.0);
+            assert_eq!(count_kept(&blind(&case.forward(P, false))), 0.0);
+            assert_eq!(count_kept(&blind(&case.forward(P, true))), 0.0);
             let theirs = case.libtorchs();
             let nothing = blind(&theirs).eq(0).logical_or(&blind(&theirs).isnan()).all();
             assert!(bool::try_from(nothing).unwrap(), "{kind:?}, {leading:?}: {theirs}");
@@ -387,9 +413,9 @@ fn it_draws_in_evaluation_under_monte_carlo_for_each_pass_anew() {
         assert_eq!(found.len(), 9);
         for (i, y) in found.iter().enumerate() {
             let n = y.numel() as f64;
-            assert_binomial(kept(y), n, 1.0 - P);
+            assert_binomial(count_kept(y), n, 1.0 - P);
             for other in &found[..i] {
-                assert_binomial(kept(&(y * other)), n, (1.0 - P) * (1.0 - P));
+                assert_binomial(count_kept(&(y * other)), n, (1.0 - P) * (1.0 - P));
             }
         }
     }
@@ -520,7 +546,7 @@ fn empty_inputs_have_empty_outputs_or_zeros_and_take_no_step() {
         (&[2, 0, 5, 8], &[2, 0, 5, 8], &[2, 0, 5, 8]),
     ] {
         let y = layer.forward(&zeros(query), &zeros(key), &zeros(key), None, true);
-        assert_eq!((y.size().as_slice(), kept(&y)), (expected, 0.0));
+        assert_eq!((y.size().as_slice(), count_kept(&y)), (expected, 0.0));
     }
     assert_eq!(layer.stream().map(Stream::step), Some(0));
 }
@@ -542,10 +568,4 @@ fn it_prints_itself_in_a_line() {
     assert_eq!(layer.to_string(), "Attention(p=0.3, causal=false)");
     let layer = layer.with_causal(true).with_scale(2.0);
     assert_eq!(format!("{layer:#?}"), "Attention(p=0.3, causal=true, scale=2.0)");
-}
-
-#[test]
-fn threads_may_share_it() {
-    fn is_send_and_sync<T: Send + Sync>(_: &T) {}
-    is_send_and_sync(&Attention::new(P).unwrap());
 }

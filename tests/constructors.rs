@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_same_bits, float, kept, nonzero};
+use common::{assert_same_bits, count_kept, float, nonzero};
 use tch::Tensor;
 use tch::nn::ModuleT;
 use tch_dropout::{DropoutLayer, NoiseShape};
@@ -73,10 +73,10 @@ fn one_draw_for_a_batch_of_any_rank() {
         let layer = DropoutLayer::<true>::batch(0.5).unwrap().with_seed(1);
         let forwards = (0..64).map(|_| layer.forward_t(&x, true)).collect::<Vec<Tensor>>();
         for y in &forwards {
-            let expected = if kept(y) == 0.0 { x.zeros_like() } else { &x * 2.0 };
+            let expected = if count_kept(y) == 0.0 { x.zeros_like() } else { &x * 2.0 };
             assert_same_bits(y, &expected);
         }
-        let kept = forwards.iter().filter(|&y| kept(y) > 0.0).count();
+        let kept = forwards.iter().filter(|&y| count_kept(y) > 0.0).count();
         assert!((16..48).contains(&kept), "{kept} of 64 kept");
         let mask = layer.draw_mask(&x, true).unwrap();
         assert_eq!(mask.size(), vec![1; size.len()]);

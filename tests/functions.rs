@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    alone, assert_binomial, assert_close, assert_same_bits, device, float, gradient, kept, nonzero,
-    panic_text,
+    alone, assert_binomial, assert_close, assert_same_bits, count_kept, device, float, gradient,
+    nonzero, panic_text,
 };
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
@@ -77,7 +77,7 @@ fn rate_scale_and_gradient_are_tchs() {
                 assert_close(&gradient(&y.sum(Kind::Float), &x), &expected, 1e-5);
                 // Of a group that shares a draw, one is enough.
                 let draws = mask.narrow(2, 0, 1);
-                assert_binomial(kept(&draws), 200_000.0, 1.0 - p);
+                assert_binomial(count_kept(&draws), 200_000.0, 1.0 - p);
             }
         }
     }
@@ -96,7 +96,7 @@ fn channels_are_dropped_as_a_whole_and_elements_are_not() {
     ] {
         let kept_elements = forward(&x, 0.5, true).ne(0);
         let same = kept_elements.select(2, 0).eq_tensor(&kept_elements.select(2, 1));
-        assert_binomial(kept(&same), 200_000.0, equal);
+        assert_binomial(count_kept(&same), 200_000.0, equal);
     }
 }
 

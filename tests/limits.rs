@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_binomial, device, elements, float, kept};
+use common::{assert_binomial, count_kept, device, elements, float};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 
@@ -10,8 +10,8 @@ use tch::{Kind, Tensor};
 fn tiny_probabilities_have_the_right_expectation() {
     let x = Tensor::ones([20_000_000], float());
     for p in [1e-9, 1e-6, 1e-5, 2f64.powi(-16), 1.5 * 2f64.powi(-16), 0.5 + 1e-6] {
-        assert_binomial(2e7 - kept(&elements(p).with_seed(1).forward_t(&x, true)), 2e7, p);
-        assert_binomial(kept(&elements(1.0 - p).with_seed(1).forward_t(&x, true)), 2e7, p);
+        assert_binomial(2e7 - count_kept(&elements(p).with_seed(1).forward_t(&x, true)), 2e7, p);
+        assert_binomial(count_kept(&elements(1.0 - p).with_seed(1).forward_t(&x, true)), 2e7, p);
     }
 }
 
@@ -21,7 +21,7 @@ fn a_probability_is_not_rounded_to_16_bits() {
     let x = Tensor::ones([50_000_000], (Kind::Uint8, device()));
     for p in [1e-5, 0.1] {
         let total: f64 = (0..4)
-            .map(|seed| 5e7 - kept(&elements(p).with_seed(seed).draw_mask(&x, true).unwrap()))
+            .map(|seed| 5e7 - count_kept(&elements(p).with_seed(seed).draw_mask(&x, true).unwrap()))
             .sum();
         assert_binomial(total, 2e8, p);
     }
@@ -37,7 +37,7 @@ fn the_smallest_subnormal_drops_nothing_that_one_could_wait_for() {
 fn just_below_one_keeps_next_to_nothing_and_rescales_it() {
     let x = Tensor::ones([1_000_000], float());
     let y = elements(1.0 - 1e-5).with_seed(1).forward_t(&x, true);
-    assert_binomial(kept(&y), 1e6, 1e-5);
+    assert_binomial(count_kept(&y), 1e6, 1e-5);
     assert!((y.max().double_value(&[]) - 1e5).abs() < 1.0);
     assert_eq!(elements(1.0).forward_t(&x, true), x.zeros_like());
 }
@@ -67,7 +67,7 @@ fn more_than_two_to_the_31_elements() {
     let y = layer.forward_t(&x, true);
     drop(x);
     for start in [0, 1 << 30, n - (1 << 20)] {
-        assert_binomial(kept(&y.narrow(0, start, 1 << 20)), f64::from(1 << 20), 0.5);
+        assert_binomial(count_kept(&y.narrow(0, start, 1 << 20)), f64::from(1 << 20), 0.5);
     }
     // The last elements are not the first ones again.
     assert_ne!(y.narrow(0, 1 << 31, 1000), y.narrow(0, 0, 1000));

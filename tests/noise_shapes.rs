@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_binomial, kept, nonzero};
+use common::{assert_binomial, count_kept, nonzero};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::{Error, NoiseShape, TrueDropout, apply_mask};
@@ -22,8 +22,8 @@ fn assert_whole_groups(y: &Tensor, shared: &[i64]) {
     if !shared.is_empty() {
         in_group = in_group.sum_dim_intlist(shared, false, Kind::Int64);
     }
-    let whole = kept(&in_group.eq(per_group));
-    assert_eq!(whole, kept(&in_group), "a group is dropped or kept as one");
+    let whole = count_kept(&in_group.eq(per_group));
+    assert_eq!(whole, count_kept(&in_group), "a group is dropped or kept as one");
     assert_binomial(whole, in_group.numel() as f64, 1.0 - P);
 }
 

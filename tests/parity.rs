@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    assert_binomial, assert_same_bits, assert_same_product, device, elements, kept, nonzero,
+    assert_binomial, assert_same_bits, assert_same_product, count_kept, device, elements, nonzero,
 };
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
@@ -58,8 +58,8 @@ fn the_same_mask_gives_the_same_bits_as_tensor_dropout_in_every_float_kind() {
 fn the_same_keep_rate() {
     let x = nonzero(&[1000, 1000]);
     for p in [0.01, 0.1, 0.5, 0.9, 0.99] {
-        assert_binomial(kept(&x.dropout(p, true)), 1e6, 1.0 - p);
-        assert_binomial(kept(&elements(p).forward_t(&x, true)), 1e6, 1.0 - p);
+        assert_binomial(count_kept(&x.dropout(p, true)), 1e6, 1.0 - p);
+        assert_binomial(count_kept(&elements(p).forward_t(&x, true)), 1e6, 1.0 - p);
     }
 }
 
@@ -119,8 +119,12 @@ fn columns_have_the_statistics_of_feature_dropout() {
         let columns = TrueDropout::new(p).unwrap();
         for y in [x.feature_dropout(p, true), columns.forward_t(&x, true)] {
             let kept_features = y.count_nonzero_dim_intlist([2]);
-            let whole = kept(&kept_features.eq(3));
-            assert_eq!(whole, kept(&kept_features), "a feature is kept or dropped as a whole");
+            let whole = count_kept(&kept_features.eq(3));
+            assert_eq!(
+                whole,
+                count_kept(&kept_features),
+                "a feature is kept or dropped as a whole"
+            );
             assert_binomial(whole, 1e5, 1.0 - p);
             let sum = (y / &x).sum(Kind::Double).double_value(&[]);
             assert!((sum - 3.0 * whole / (1.0 - p)).abs() < 1e-6 * sum, "kept ones are rescaled");

@@ -4,19 +4,17 @@
 mod common;
 
 use common::{
+<<<<<<< HEAD
     alone, assert_close, assert_same_bits, channels_last, device, float, gradient, kept, nonzero,
     panic_text,
+=======
+    assert_binomial, assert_close, assert_same_bits, channels_last, count_kept, device, float,
+    gradient, nonzero, panic_text, seeded,
+>>>>>>> 0d7c01f7d8b9f2c061da131c54b330f11e2d3d74
 };
 use tch::nn::ModuleT;
 use tch::{CModule, Kind, Tensor};
 use tch_dropout::{Error, MonteCarlo, PatchDropout, Stream, gather_tokens};
-
-/// Takes libtorch's generator for a test, and seeds it.
-fn seeded() -> impl Drop {
-    let generator = alone();
-    tch::manual_seed(1);
-    generator
-}
 
 fn patch_dropout(p: f64, prefix_tokens: i64) -> PatchDropout {
     PatchDropout::new(p).unwrap().with_prefix_tokens(prefix_tokens).unwrap()
@@ -237,11 +235,9 @@ fn the_batch_can_share_what_is_gathered() {
 }
 
 #[test]
-fn it_prints_itself_and_crosses_threads() {
+fn it_prints_itself() {
     let _generator = seeded();
-    fn is_send_and_sync<T: Send + Sync>(_: &T) {}
     let layer = patch_dropout(0.5, 1).with_seed(7);
-    is_send_and_sync(&layer);
     assert_eq!(layer.prefix_tokens(), 1);
     assert_eq!(format!("{layer}"), "PatchDropout(p=0.5, prefix_tokens=1)");
     assert_eq!(format!("{layer:?}"), "PatchDropout(p=0.5, prefix_tokens=1)");
@@ -279,5 +275,5 @@ fn a_trace_draws_anew_for_batches_of_any_size() {
     assert_eq!(first.size(), [50, 5, 3]);
     assert_ne!(first, second);
     assert_eq!(first.select(1, 0), x.select(1, 0));
-    assert!(kept(&first) > 0.0);
+    assert!(count_kept(&first) > 0.0);
 }

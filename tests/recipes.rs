@@ -2,16 +2,9 @@
 
 mod common;
 
-use common::{alone, assert_binomial, assert_same_bits, float, gradient, kept, nonzero};
+use common::{assert_binomial, assert_same_bits, count_kept, float, gradient, nonzero, seeded};
 use tch::{Kind, Tensor};
 use tch_dropout::{MonteCarlo, TrueDropout, apply_mask};
-
-/// Takes libtorch's generator for a test, and seeds it.
-fn seeded() -> impl Drop {
-    let generator = alone();
-    tch::manual_seed(1);
-    generator
-}
 
 /// fastai's `EmbeddingDropout`: a word of the vocabulary is dropped wherever it occurs.
 fn embedding_dropout(weight: &Tensor, words: &Tensor, layer: &TrueDropout, train: bool) -> Tensor {
@@ -78,7 +71,7 @@ fn evaluation_looks_words_up_and_monte_carlo_drops_them() {
     let plain = Tensor::embedding(&weight, &words, -1, false, false);
     assert_same_bits(&model(&words, false), &plain);
     let found = MonteCarlo::new(100).unwrap().regress(model, &words).unwrap();
-    assert_eq!(kept(&found.variance), found.variance.numel() as f64);
+    assert_eq!(count_kept(&found.variance), found.variance.numel() as f64);
     // The table is no batch: several passes cannot share one draw of it.
     let folded = MonteCarlo::new(100).unwrap().fold(10).unwrap();
     let text =

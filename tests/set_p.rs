@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, device, elements, float, kept, nonzero};
+use common::{assert_binomial, assert_same_bits, count_kept, device, elements, float, nonzero};
 use tch::Tensor;
 use tch::nn::{self, ModuleT};
 use tch_dropout::{Dropout, Stream, TrueDropout, drop_connect};
@@ -15,7 +15,7 @@ fn the_next_forward_has_the_new_probability() {
             layer.set_p(p).unwrap();
             assert_eq!(layer.p(), p);
             let y = layer.forward_t(&x, true);
-            assert_binomial(kept(&y), 1e5, 1.0 - p);
+            assert_binomial(count_kept(&y), 1e5, 1.0 - p);
             assert!((y.max().double_value(&[]) - 1.0 / (1.0 - p)).abs() < 1e-5);
         }
         layer.set_p(0.0).unwrap();

@@ -10,10 +10,13 @@ use std::thread;
 
 use common::{assert_same_bits, elements, float};
 use tch::Tensor;
-use tch::nn::ModuleT;
+use tch::nn::{ModuleT, SequentialT};
 use tch_dropout::{
-    DropConnect, DropConnectConfig, Dropout, Error, MonteCarlo, NoiseShape, Prediction, Regression,
-    Stream, Streams, TrueDropout,
+    AlphaDropout, Attention, Checkpoint, CheckpointError, DropBlock, DropConnect,
+    DropConnectConfig, Dropout, Error, GaussianDropout, Gru, GruConfig, Lstm, LstmConfig,
+    MonteCarlo, MonteCarloError, MultiHeadAttention, MultiHeadAttentionConfig, NoiseShape,
+    PatchDropout, Prediction, RecurrentDropout, Regression, StochasticDepth, Stream, Streams,
+    TrueDropout, WeightDrop, Zoneout,
 };
 
 #[test]
@@ -22,14 +25,33 @@ fn who_can_be_sent_and_shared() {
     fn sent_and_shared<T: Send + Sync + Debug>() {}
     sent_and_shared::<Dropout>();
     sent_and_shared::<TrueDropout>();
+    sent_and_shared::<AlphaDropout>();
+    sent_and_shared::<GaussianDropout>();
+    sent_and_shared::<DropBlock>();
+    sent_and_shared::<StochasticDepth>();
+    sent_and_shared::<PatchDropout>();
+    sent_and_shared::<Attention>();
+    sent_and_shared::<WeightDrop>();
+    sent_and_shared::<Zoneout>();
+    sent_and_shared::<RecurrentDropout>();
+    sent_and_shared::<DropConnectConfig>();
+    sent_and_shared::<MultiHeadAttentionConfig>();
+    sent_and_shared::<LstmConfig>();
+    sent_and_shared::<GruConfig>();
     sent_and_shared::<NoiseShape>();
     sent_and_shared::<Stream>();
     sent_and_shared::<Streams>();
     sent_and_shared::<MonteCarlo>();
-    sent_and_shared::<DropConnectConfig>();
     sent_and_shared::<Error>();
+    sent_and_shared::<MonteCarloError>();
+    sent_and_shared::<CheckpointError>();
+    // It has a lock around a module that need only be `Send`.
+    sent_and_shared::<Checkpoint<SequentialT>>();
     // These hold tensors, which are not `Sync`.
     sent::<DropConnect>();
+    sent::<MultiHeadAttention>();
+    sent::<Lstm>();
+    sent::<Gru>();
     sent::<Prediction>();
     sent::<Regression>();
 }
@@ -146,4 +168,24 @@ fn has_one_probability(y: &Tensor) -> bool {
         4.0 => kept < 40,
         _ => scale == 4.0 / 3.0 && kept > 24,
     }
+}
+
+/// A mask that is drawn is used: an output without one has taken no step.
+#[test]
+fn stochastic_depth_takes_a_step_for_each_forward_that_drops() {
+    let (layer, done) = (StochasticDepth::new(0.5).unwrap().with_seed(1), AtomicBool::new(false));
+    let x = Tensor::zeros([64], float());
+    // Of the 64 samples, the kept ones are 2 if one is dropped, and 1 if none is.
+    let drops = || layer.forward(&x, |x| x + 1, true).max().double_value(&[]) != 1.0;
+    let dropping = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                [0.0, 0.5].iter().for_each(|&p| layer.set_p(p).unwrap());
+            }
+        });
+        let dropping = (0..50_000).filter(|_| drops()).count();
+        done.store(true, Ordering::Relaxed);
+        dropping
+    });
+    assert_eq!(layer.stream().map(Stream::step), Some(dropping as u64));
 }

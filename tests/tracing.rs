@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{SHAPES, assert_binomial, assert_same_bits, device, float, gradient, kept, nonzero};
+use common::{
+    SHAPES, assert_binomial, assert_same_bits, count_kept, device, float, gradient, nonzero,
+};
 use tch::nn::{self, ModuleT};
 use tch::{CModule, Kind, Tensor};
 use tch_dropout::{
@@ -41,13 +43,13 @@ fn assert_drops(model: impl Fn(&Tensor) -> Tensor, shape: &NoiseShape, scale: f6
                 calls += 1;
             }
             let draws = Tensor::cat(&draws, 0);
-            assert_binomial(kept(&draws), draws.numel() as f64, 1.0 - P);
+            assert_binomial(count_kept(&draws), draws.numel() as f64, 1.0 - P);
             // Each call draws anew: neighbours are equal as often as independent ones.
             let per_call = draws.numel() as i64 / calls;
             let later = draws.narrow(0, per_call, draws.numel() as i64 - per_call);
             let earlier = draws.narrow(0, 0, later.numel() as i64);
             let equal = P * P + (1.0 - P) * (1.0 - P);
-            assert_binomial(kept(&earlier.eq_tensor(&later)), later.numel() as f64, equal);
+            assert_binomial(count_kept(&earlier.eq_tensor(&later)), later.numel() as f64, equal);
         }
     }
 }
@@ -100,7 +102,7 @@ fn drop_connect_draws_anew_in_each_call() {
             assert_same_bits(&y.abs(), &(layer.linear.ws.tr() * scale * y.ne(0)).abs());
             assert!(calls[..i].iter().all(|earlier| earlier != y));
         }
-        assert_binomial(kept(&Tensor::cat(&calls, 0)), 10.0 * 600.0, 1.0 - P);
+        assert_binomial(count_kept(&Tensor::cat(&calls, 0)), 10.0 * 600.0, 1.0 - P);
     }
 }
 
@@ -160,7 +162,7 @@ fn a_saved_trace_draws_too() {
     let mut columns = 0.0;
     for y in &calls {
         assert_same_bits(y, &(&x * y.get(0).ne(0) * 4));
-        columns += kept(&y.get(0));
+        columns += count_kept(&y.get(0));
     }
     assert_binomial(columns, 200.0 * 8.0, 1.0 - P);
 }

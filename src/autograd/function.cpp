@@ -41,17 +41,17 @@ public:
       : inputs(inputs), keeps(keeps), data(std::move(data)), call(call) {}
 
   // Undefined tensors for inputs that are not needed, and for the last arguments of forward.
-  variable_list operator()(const Tensor &gradient, const variable_list &kept,
+  variable_list operator()(const Tensor &gradient, const variable_list &saved,
                            const bool *needed) const {
     std::string error;
     Tell tell = [](void *to, const char *text, size_t length) noexcept {
       static_cast<std::string *>(to)->assign(text, length);
     };
     std::vector<const Tensor *> pointers;
-    for (const Tensor &input : kept)
+    for (const Tensor &input : saved)
       pointers.push_back(&input);
     std::vector<Tensor *> made(inputs);
-    if (!call(data.get(), &gradient, kept.empty() ? nullptr : pointers.data(), needed, made.data(),
+    if (!call(data.get(), &gradient, saved.empty() ? nullptr : pointers.data(), needed, made.data(),
               inputs, tell, &error))
       throw std::runtime_error(error);
     variable_list results(inputs + OTHERS);
@@ -91,8 +91,8 @@ struct Function : torch::autograd::Function<Function> {
     for (size_t input = 0; input < backward->inputs; ++input)
       needed[input] = context->needs_input_grad(input);
     // Fails if they have been freed or modified.
-    variable_list kept = backward->keeps ? context->get_saved_variables() : variable_list();
-    return (*backward)(gradients[0], kept, needed.get());
+    variable_list saved = backward->keeps ? context->get_saved_variables() : variable_list();
+    return (*backward)(gradients[0], saved, needed.get());
   }
 };
 

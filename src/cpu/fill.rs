@@ -69,8 +69,8 @@ impl<T: Number> Fill<Bernoulli> for Product<'_, T> {
 /// A number for kept elements and one for dropped ones, added to what `product` writes.
 pub(super) struct Shift<'a, T: Number> {
     pub(super) product: Product<'a, T>,
-    pub(super) kept: T::Wide,
-    pub(super) dropped: T::Wide,
+    pub(super) shift_kept: T::Wide,
+    pub(super) shift_dropped: T::Wide,
 }
 
 impl<T: Number> Fill<Bernoulli> for Shift<'_, T> {
@@ -82,8 +82,8 @@ impl<T: Number> Fill<Bernoulli> for Shift<'_, T> {
         for (j, row) in out.chunks_mut(WORDS).enumerate() {
             for (out, keep) in row.iter_mut().zip(keep) {
                 let keep = keep >> j & 1;
-                let shift =
-                    T::Wide::select(keep, self.kept) + T::Wide::select(1 - keep, self.dropped);
+                let shift = T::Wide::select(keep, self.shift_kept)
+                    + T::Wide::select(1 - keep, self.shift_dropped);
                 *out = T::round(out.widen() + shift);
             }
         }

@@ -154,8 +154,9 @@ impl ImplicitMask {
                 let wide = |number| T::of(number).widen();
                 let product = Product { x, keep_value: wide(affine.scale) };
                 if affine.has_shift() {
-                    let (kept, dropped) = (wide(affine.kept), wide(affine.dropped));
-                    self.sum(bernoulli, Shift { product, kept, dropped }, residual)
+                    let shift_kept = wide(affine.shift_kept);
+                    let shift_dropped = wide(affine.shift_dropped);
+                    self.sum(bernoulli, Shift { product, shift_kept, shift_dropped }, residual)
                 } else {
                     self.sum(bernoulli, product, residual)
                 }

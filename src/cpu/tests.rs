@@ -133,8 +133,9 @@ where
             let sum = Sum { product: Product { x, keep_value }, residual: &residual };
             instructions.write(&bernoulli(p), &sum, 0, &mut out);
             assert!(bits(&out) == bits(&sums), "sum, p {p}, {instructions:?}");
-            let (kept, dropped) = (T::of(0.75).widen(), T::of(-2.5).widen());
-            let shift = Shift { product: Product { x, keep_value }, kept, dropped };
+            let (shift_kept, shift_dropped) = (T::of(0.75).widen(), T::of(-2.5).widen());
+            let product = Product { x, keep_value };
+            let shift = Shift { product, shift_kept, shift_dropped };
             instructions.write(&bernoulli(p), &shift, 0, &mut out);
             assert!(bits(&out) == bits(&shifted), "shift, p {p}, {instructions:?}");
         }
@@ -216,7 +217,8 @@ fn nothing_is_read_or_written_beyond_either_end() {
     check_ends(source, bf16::ONE, |x| Product { x, keep_value: 1.5 });
     let product = |x| Product { x, keep_value: 1.5 };
     check_ends(source, 1f64, |x| Sum { product: product(x), residual: x });
-    check_ends(source, 1f64, |x| Shift { product: product(x), kept: 0.5, dropped: -0.5 });
+    let (shift_kept, shift_dropped) = (0.5, -0.5);
+    check_ends(source, 1f64, |x| Shift { product: product(x), shift_kept, shift_dropped });
     check_ends(&normal(), 1f32, |_| Factors(PhantomData));
     check_ends(&normal(), bf16::ONE, |x| Scaled { x });
 }

@@ -39,7 +39,7 @@ impl Extent {
 
 /// Whether each element of these tiles is kept: a flat tensor of booleans. `threshold` is `p` in units of
 /// 2⁻⁶⁴, and not 0.
-pub(super) fn kept(
+pub(super) fn keep_flags(
     counter: &Counter,
     threshold: u64,
     extent: Extent,

@@ -86,9 +86,9 @@ fn drawn(
         Some(threshold) => threshold,
     };
     filled(size, options, |tiles, part| {
-        let kept = bernoulli::kept(counter, threshold, Extent::OF_MASKS, tiles)?;
-        let kept = kept.f_narrow(0, 0, part.numel() as i64)?;
-        let _ = keep.f_where_self_out(&part, &kept, &drop)?;
+        let is_kept = bernoulli::keep_flags(counter, threshold, Extent::OF_MASKS, tiles)?;
+        let is_kept = is_kept.f_narrow(0, 0, part.numel() as i64)?;
+        let _ = keep.f_where_self_out(&part, &is_kept, &drop)?;
         Ok(())
     })
 }

@@ -4,7 +4,7 @@ use std::iter::repeat_n;
 
 use tch::{Cuda, Device, Kind, Tensor};
 
-use super::bernoulli::{Extent, kept, outcomes};
+use super::bernoulli::{Extent, keep_flags, outcomes};
 use super::tiles::Tiles;
 use super::{TILES_AT_ONCE, drawn, is_exact, philox};
 use crate::cpu::bernoulli::PLANES;
@@ -215,8 +215,8 @@ fn assert_kept(threshold: u64, extent: Extent, start: u64) {
         .collect();
     for device in devices() {
         let tiles = Tiles { start, count: 3, device };
-        let kept = kept(&counter(), threshold, extent, &tiles).unwrap();
-        assert!(bools(&kept) == expected, "{threshold:x}, {extent:?}, tile {start}, {device:?}");
+        let flags = keep_flags(&counter(), threshold, extent, &tiles).unwrap();
+        assert!(bools(&flags) == expected, "{threshold:x}, {extent:?}, tile {start}, {device:?}");
     }
 }
 
@@ -255,7 +255,7 @@ fn a_tie_for_which_no_word_was_drawn_is_an_error() {
     let threshold = Probability::new(1.0 / 3.0).unwrap().threshold().unwrap();
     // A quarter of the elements tie, and 128 words are drawn.
     let extent = Extent { planes: 2, fillings: 2 };
-    let error = kept(&counter(), threshold, extent, &tiles).unwrap_err().to_string();
+    let error = keep_flags(&counter(), threshold, extent, &tiles).unwrap_err().to_string();
     assert!(error.contains("out of bounds"), "{error}");
 }
 

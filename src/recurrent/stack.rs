@@ -4,7 +4,6 @@ use tch::{TchError, Tensor, nn};
 
 use crate::error::{Error, Result};
 use crate::mask::apply_mask;
-use crate::monte_carlo::scope;
 use crate::recurrent::dropout::RecurrentDropout;
 use crate::recurrent::weights::{Weights, flat, flatten, variables};
 
@@ -189,7 +188,11 @@ fn layer<const S: usize, C: Cell<S>>(
     for direction in directions {
         masked.push(direction.with_hh(drop.masked(&direction.hh, x, train)?));
     }
-    if !masks_state(cell.dropout(), train)? && !cell.is_zoned()? && !masked[0].is_folded() {
+    let mut state_masks = Vec::with_capacity(directions.len());
+    for h in state[0].f_unbind(0)? {
+        state_masks.push(cell.dropout().state.noise.draw_mask_if_active(&h, train)?);
+    }
+    if state_masks.iter().all(Option::is_none) && !cell.is_zoned()? && !masked[0].is_folded() {
         let has_biases = masked[0].biases.is_some();
         let bidirectional = masked.len() == 2;
         return C::layer(x, state, &Flat { weights: flat(&masked), has_biases, bidirectional });
@@ -198,9 +201,9 @@ fn layer<const S: usize, C: Cell<S>>(
     let x = x.f_transpose(0, 1)?;
     let mut outputs = Vec::with_capacity(masked.len());
     let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
-    for (index, direction) in (0..).zip(&masked) {
+    for (index, (direction, mask)) in (0..).zip(masked.iter().zip(state_masks)) {
         let initial = each(state, |t| t.f_get(index))?;
-        let (y, state) = walk(cell, direction, &x, initial, index == 1, train)?;
+        let (y, state) = walk(cell, direction, mask, &x, initial, index == 1, train)?;
         outputs.push(y);
         last.iter_mut().zip(state).for_each(|(last, state)| last.push(state));
     }
@@ -208,20 +211,17 @@ fn layer<const S: usize, C: Cell<S>>(
     Ok((y, each(&last, |all| Tensor::f_stack(all, 0))?))
 }
 
-/// One layer and direction, time step by time step. `x` is `[T, N, C]`, and so are the outputs.
+/// One layer and direction, time step by time step, with a mask of the state. `x` is `[T, N, C]`, and so are the
+/// outputs.
 fn walk<const S: usize>(
     cell: &impl Cell<S>,
     weights: &Weights,
+    mask: Option<Tensor>,
     x: &Tensor,
     mut state: [Tensor; S],
     backward: bool,
     train: bool,
 ) -> Result<(Tensor, [Tensor; S])> {
-    let dropout = cell.dropout();
-    let mask = match masks_state(dropout, train)? {
-        true => Some(dropout.state.draw_mask(&state[0], train)?),
-        false => None,
-    };
     let mut inputs = weights.input_gates(x)?.f_unbind(0)?;
     if backward {
         inputs.reverse();
@@ -239,10 +239,6 @@ fn walk<const S: usize>(
         outputs.reverse();
     }
     Ok((Tensor::f_stack(&outputs, 0)?, state))
-}
-
-fn masks_state(dropout: &RecurrentDropout, train: bool) -> Result<bool> {
-    Ok((train || scope::is_active()) && !dropout.state.noise.current_p()?.is_zero())
 }
 
 /// The same for each tensor of a state.

@@ -112,7 +112,7 @@ impl Zoneout {
             Ok(new.shallow_clone())
         } else if train || scope::is_active() {
             // Chosen, not multiplied: an infinite update that is dropped leaves no NaN.
-            let updated = self.noise.draw_mask(new, train)?.f_ne(0)?;
+            let updated = self.noise.draw_at(p, new)?.mask(new)?.f_ne(0)?;
             Ok(new.f_where_self(&updated, previous)?)
         } else {
             Ok(previous.f_lerp(new, 1.0 - p.get())?)

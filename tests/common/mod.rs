@@ -52,6 +52,13 @@ pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes libtorch's generator for a test, and seeds it.
+pub fn seeded() -> MutexGuard<'static, ()> {
+    let generator = alone();
+    tch::manual_seed(1);
+    generator
+}
+
 /// No element of it is 0, so that a 0 in an output is a dropped element.
 pub fn nonzero(size: &[i64]) -> Tensor {
     Tensor::rand(size, float()) + 0.5
@@ -112,8 +119,13 @@ pub fn gradient(y: &Tensor, x: &Tensor) -> Tensor {
 }
 
 /// How many elements are not 0.
-pub fn kept(t: &Tensor) -> f64 {
+pub fn count_kept(t: &Tensor) -> f64 {
     t.count_nonzero(None).double_value(&[])
+}
+
+/// Its name in the tests named expectations_*.
+pub fn kept(t: &Tensor) -> f64 {
+    count_kept(t)
 }
 
 /// Asserts that a count of `n` independent events of probability `p` is within 6 standard deviations

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use tch_dropout::{Dropout, Stream, Zoneout};
 
 use crate::common::{
-    assert_binomial, assert_close, assert_same_bits, device, float, gradient, kept,
+    assert_binomial, assert_close, assert_same_bits, count_kept, device, float, gradient,
 };
 use crate::layers::{CELLS, Cell, Dropouts, HIDDEN, IN, cell_zoneout, fill, ours, state, zoneout};
 
@@ -33,12 +33,12 @@ fn in_training_an_element_keeps_its_value_with_probability_p() {
             let (_, last) = layer(&x, &initial, true);
             // Never updated in three steps, in each layer and direction.
             for index in 0..4 {
-                let stayed = kept(&last[tensor].get(index).eq(OUTSIDE));
+                let stayed = count_kept(&last[tensor].get(index).eq(OUTSIDE));
                 assert_binomial(stayed, (ROWS * HIDDEN) as f64, p.powi(3));
             }
             if cell == Cell::Lstm {
                 let other = 1 - tensor;
-                assert_eq!(kept(&last[other].eq_tensor(&initial[other])), 0.0);
+                assert_eq!(count_kept(&last[other].eq_tensor(&initial[other])), 0.0);
             }
         }
     }
@@ -129,8 +129,8 @@ fn an_infinite_update_that_is_dropped_leaves_no_nan() {
     let previous = Tensor::ones([100], float());
     let new = Tensor::full([100], f64::INFINITY, float());
     let state = Zoneout::new(0.5).unwrap().apply(&previous, &new, true);
-    assert_eq!(kept(&state.isnan()), 0.0);
-    assert_eq!(kept(&state.eq(1)) + kept(&state.isinf()), 100.0);
+    assert_eq!(count_kept(&state.isnan()), 0.0);
+    assert_eq!(count_kept(&state.eq(1)) + count_kept(&state.isinf()), 100.0);
 }
 
 #[test]
