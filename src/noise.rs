@@ -83,7 +83,7 @@ impl Noise {
         let kind = self.check(x)?;
         let shape = x.size();
         let mut size = self.shape.resolve(&shape)?;
-        let p = zero_if_empty(p, x);
+        let p = p_for(x, p)?;
         let mut repeats = 1;
         if !p.is_zero() {
             let passes = scope::record_draw(&shape)?;
@@ -157,26 +157,22 @@ impl Noise {
         replay::probability(self.p.load())
     }
 
-<<<<<<< HEAD
-    /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout) and for an empty `x`.
-    pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
-        let active = (train || scope::is_active()) && x.numel() > 0 && !scope::rehearses(x)?;
-=======
     /// The layer's `p`, but 0 in evaluation (except under Monte Carlo dropout).
     pub(crate) fn active_p(&self, train: bool) -> Result<Probability> {
         let active = train || scope::is_active();
->>>>>>> 0d7c01f7d8b9f2c061da131c54b330f11e2d3d74
         replay::probability(if active { self.p.load() } else { Probability::ZERO })
     }
 
-    /// [`active_p`](Self::active_p), but 0 for an empty `x`.
+    /// [`active_p`](Self::active_p), but 0 for an `x` of which nothing is dropped.
     pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
-        Ok(zero_if_empty(self.active_p(train)?, x))
+        p_for(x, self.active_p(train)?)
     }
 }
 
-fn zero_if_empty(p: Probability, x: &Tensor) -> Probability {
-    if x.numel() > 0 { p } else { Probability::ZERO }
+/// A layer's `p`, but 0 for an empty `x`, and while folded passes are rehearsed.
+fn p_for(x: &Tensor, p: Probability) -> Result<Probability> {
+    let is_zero = p.is_zero() || x.numel() == 0 || scope::rehearses(x)?;
+    Ok(if is_zero { Probability::ZERO } else { p })
 }
 
 fn checked(p: f64, effect: Effect) -> Result<Probability> {

@@ -280,32 +280,6 @@ fn weights(layer: &Attention, batch: i64, train: bool) -> Tensor {
 }
 
 #[test]
-<<<<<<< HEAD
-=======
-fn each_weight_is_dropped_by_itself_and_the_others_are_rescaled() {
-    let _alone = alone();
-    tch::manual_seed(3);
-    for p in [0.1, 0.5, 0.9] {
-        let layer = Attention::new(p).unwrap();
-        let (first, second) = (weights(&layer, 8, true), weights(&layer, 8, true));
-        let n = first.numel() as f64;
-        for y in [&first, &second] {
-            assert_binomial(count_kept(y), n, 1.0 - p);
-            let scaled = y.ne(0).to_kind(Kind::Float) / (1.0 - p);
-            assert_close(y, &scaled, 1e-5);
-        }
-        // No two batches, heads, queries, keys or calls share their draws.
-        let both = (1.0 - p) * (1.0 - p);
-        assert_binomial(count_kept(&(&first * &second)), n, both);
-        for (dim, size) in (0..).zip(first.size()) {
-            let pairs = first.narrow(dim, 1, size - 1) * first.narrow(dim, 0, size - 1);
-            assert_binomial(count_kept(&pairs), pairs.numel() as f64, both);
-        }
-    }
-}
-
-#[test]
->>>>>>> 0d7c01f7d8b9f2c061da131c54b330f11e2d3d74
 fn evaluation_drops_nothing_and_draws_nothing() {
     let _alone = alone();
     for p in [0.0, 0.1, 0.999, 1.0] {

@@ -103,54 +103,6 @@ fn each_seed_drops_one_whole_block() {
     }
 }
 
-<<<<<<< HEAD
-=======
-/// Whatever the seeds are, what is dropped consists of whole blocks: those that fit into it cover it.
-#[test]
-fn what_is_dropped_consists_of_whole_blocks() {
-    let _generator = seeded();
-    for block in [2, 3, 4, 7] {
-        let x = Tensor::ones([50, 8, 17, 20], float());
-        let dropped = drop_block(0.3, block).forward_t(&x, true).eq(0).to_kind(Kind::Float);
-        let fits = -(-&dropped).max_pool2d([block; 2], [1; 2], [0; 2], [1; 2], false);
-        let around = fits.pad([block - 1; 4], "constant", 0.0);
-        let covered = around.max_pool2d([block; 2], [1; 2], [0; 2], [1; 2], false);
-        assert!(count_kept(&dropped) > 0.0);
-        assert_eq!(covered, dropped, "block {block}");
-    }
-}
-
-/// By how many blocks each place of a side of length `n` can be covered.
-fn covers(n: i64, block: i64) -> Vec<f64> {
-    (0..n).map(|i| [i + 1, n - i, block, n - block + 1].into_iter().min().unwrap() as f64).collect()
-}
-
-#[test]
-fn the_share_that_is_dropped_is_the_papers() {
-    let _generator = seeded();
-    let (height, width) = (14, 20);
-    for (p, block) in [(0.02, 7), (0.1, 1), (0.1, 2), (0.1, 7), (0.5, 7), (1.0, 4)] {
-        let gamma = gamma(p, &[1, 1, height, width], block);
-        let mut expected = 0.0;
-        for vertical in covers(height, block) {
-            for horizontal in covers(width, block) {
-                expected += 1.0 - (1.0 - gamma).powf(vertical * horizontal);
-            }
-        }
-        expected /= (height * width) as f64;
-        assert!(expected <= p + 1e-12 && expected > p - p * p, "{expected} is not near {p}");
-
-        // Maps are independent, and so their shares are.
-        let x = Tensor::ones([64, 64, height, width], float());
-        let y = drop_block(p, block).forward_t(&x, true);
-        let shares = y.eq(0).to_kind(Kind::Double).mean_dim([2i64, 3].as_slice(), false, None);
-        let (share, deviation) = (shares.mean(None), shares.std(true) / 64.0);
-        let apart = ((share - expected) / deviation).double_value(&[]);
-        assert!(apart.abs() < 6.0, "p {p}, block {block}: {apart} standard deviations off");
-    }
-}
-
->>>>>>> 0d7c01f7d8b9f2c061da131c54b330f11e2d3d74
 #[test]
 fn a_block_of_one_element_is_dropout_over_elements() {
     let _generator = seeded();

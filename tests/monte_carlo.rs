@@ -76,7 +76,7 @@ fn what_is_merged_is_what_all_passes_give_at_once() {
         // The first pass by itself, and then the others; after the first batch, two copies of it.
         let forwards = 1 + 99usize.div_ceil(fold as usize);
         if fold > 1 {
-            seen.remove(forwards);
+            drop(seen.remove(forwards));
         }
         assert_eq!(seen.len(), forwards * (ROWS as usize).div_ceil(batch_size as usize));
         let batches = seen.chunks(forwards).map(|passes| {

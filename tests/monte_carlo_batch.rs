@@ -164,7 +164,7 @@ fn rows_that_are_mixed() {
         }),
         ("a mask", {
             let layer = TrueDropout::samples(0.5).unwrap();
-            Box::new(move |x| Ok(apply_mask(x, &layer.draw_mask(x, false)?)?))
+            Box::new(move |x| apply_mask(x, &layer.draw_mask(x, false)?))
         }),
     ];
     for (name, layer) in layers {

@@ -39,7 +39,8 @@ fn a_regression_has_the_mean_and_variance_of_the_outputs() {
             let found = run.batch_size(batch_size).unwrap().regress(model, &x).unwrap();
             let mut seen = seen.into_inner();
             if fold > 1 {
-                seen.remove(1 + 5); // Two copies of the first batch, of which nothing was dropped.
+                // Two copies of the first batch, of which nothing was dropped.
+                drop(seen.remove(1 + 5));
             }
             let batches = seen.chunks(if fold == 1 { 20 } else { 1 + 5 }).map(|passes| {
                 let outputs = Tensor::cat(passes, 0);

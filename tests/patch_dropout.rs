@@ -4,13 +4,8 @@
 mod common;
 
 use common::{
-<<<<<<< HEAD
-    alone, assert_close, assert_same_bits, channels_last, device, float, gradient, kept, nonzero,
-    panic_text,
-=======
-    assert_binomial, assert_close, assert_same_bits, channels_last, count_kept, device, float,
-    gradient, nonzero, panic_text, seeded,
->>>>>>> 0d7c01f7d8b9f2c061da131c54b330f11e2d3d74
+    assert_close, assert_same_bits, channels_last, count_kept, device, float, gradient, nonzero,
+    panic_text, seeded,
 };
 use tch::nn::ModuleT;
 use tch::{CModule, Kind, Tensor};

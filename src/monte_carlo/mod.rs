@@ -251,7 +251,7 @@ impl MonteCarlo {
             // Not before the first batch, as shapes that do not fit make a clearer error.
             if moments.len() == 1 && self.fold > 1 {
                 let copies = Tensor::f_cat(&[batch, batch], 0)?;
-                scope::rehearse(|| model(&copies, false));
+                drop(scope::rehearse(|| model(&copies, false)));
             }
         }
         Moments::concat(&moments)

@@ -66,5 +66,5 @@ fn an_error_of_the_closure_is_one_of_the_backward() {
     let x = leaf(&[1.0]);
     let y = with_inputs(&[&x], x.detach() * 1.0, |_, _, _| Err(Error::Layers)).unwrap();
     let error = y.f_backward().unwrap_err().to_string();
-    assert!(error.contains("all of them are taken"), "{error}");
+    assert!(error.contains("have all been handed out"), "{error}");
 }
