@@ -9,6 +9,7 @@ use crate::fused_attention::fused_attention;
 use crate::kind::real_kind;
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
+use crate::trace;
 
 /// Scaled dot-product attention with dropout of its weights (Vaswani et al. 2017): in training,
 /// `dropout(softmax(query · keyᵀ · scale + mask)) · value`; in evaluation, the same without dropout.
@@ -249,7 +250,7 @@ impl Options {
         let mut scores = query.f_matmul(&key.f_transpose(-2, -1)?)?;
         match bias {
             Some(bias) => scores = scores.f_add_(bias)?,
-            None if self.causal => scores = scores.f_add_(&future(&scores.size(), &scores)?)?,
+            None if self.causal => scores = scores.f_add_(&future(query, key, scores.kind())?)?,
             None => {}
         }
         let weights = scores.f_softmax(-1, None)?;
@@ -268,7 +269,7 @@ impl Options {
             bias = bias.f_to_kind(query.kind())?.f_log()?;
         }
         if self.causal {
-            bias = bias.f_add(&future(&weights, &bias)?)?;
+            bias = bias.f_add(&future(query, key, bias.kind())?)?;
         }
         let blind = bias.f_isneginf()?.f_all_dim(-1, true)?;
         Ok(Mask { bias: bias.f_masked_fill(&blind, 0.0)?, blind })
@@ -283,11 +284,26 @@ struct Mask {
     blind: Tensor,
 }
 
-/// What being causal adds to weights `[..., T, S]`, as a tensor like this one: -∞ above the diagonal.
-fn future(weights: &[i64], like: &Tensor) -> Result<Tensor> {
-    let size = &weights[weights.len() - 2..];
-    let options = (like.kind(), like.device());
-    Ok(Tensor::f_full(size, f64::NEG_INFINITY, options)?.f_triu_(1)?)
+/// What being causal adds to the scores: -∞ above the diagonal of `[T, S]`.
+fn future(query: &Tensor, key: &Tensor, kind: Kind) -> Result<Tensor> {
+    let mut all = if trace::is_tracing() {
+        // Made from the inputs, so that the trace takes sequences of any length.
+        let pairs = column(query)?.f_add(&column(key)?.f_transpose(-2, -1)?)?;
+        pairs.f_to_kind(kind)?.f_full_like(f64::NEG_INFINITY)?
+    } else {
+        let size = [query, key].map(|x| x.size()[x.dim() - 2]);
+        Tensor::f_full(size, f64::NEG_INFINITY, (kind, query.device()))?
+    };
+    Ok(all.f_triu_(1)?)
+}
+
+/// A number for each position of a sequence: `[1, ..., T, 1]`.
+fn column(x: &Tensor) -> Result<Tensor> {
+    let mut column = x.f_slice(-1, 0, 1, 1)?;
+    for dim in 0..x.dim() as i64 - 2 {
+        column = column.f_slice(dim, 0, 1, 1)?;
+    }
+    Ok(column)
 }
 
 /// The keys or values, with each head repeated for the queries' heads that share it.

@@ -4,13 +4,17 @@
 mod common;
 
 use common::{
-    SHAPES, assert_binomial, assert_same_bits, count_kept, device, float, gradient, nonzero,
+    SHAPES, assert_binomial, assert_close, assert_same_bits, count_kept, device, float, gradient,
+    nonzero,
 };
 use tch::nn::{self, ModuleT};
 use tch::{CModule, Kind, Tensor};
 use tch_dropout::{
-    DropConnectConfig, DropoutLayer, Error, MonteCarlo, MonteCarloError, NoiseShape, Stream,
-    TrueDropout, apply_mask, column_mask, drop_connect, dropout, element_mask, feature_dropout,
+    AlphaDropout, Attention, DropBlock, DropConnectConfig, DropoutLayer, Error, GaussianDropout,
+    Gru, GruConfig, Lstm, LstmConfig, MonteCarlo, MonteCarloError, MultiHeadAttentionConfig,
+    NoiseShape, PatchDropout, RecurrentDropout, RnnT, StochasticDepth, Stream, TrueDropout,
+    WeightDrop, Zoneout, apply_mask, column_mask, drop_connect, dropout, element_mask,
+    feature_dropout, gru, lstm, multi_head_attention,
 };
 
 /// Rescaled by 4, which every floating-point kind holds.
@@ -21,37 +25,65 @@ fn trace(x: &Tensor, model: impl Fn(&Tensor) -> Tensor) -> CModule {
     CModule::create_by_tracing("Model", "forward", &[x.shallow_clone()], &mut model).unwrap()
 }
 
-/// Asserts that the trace of a model drops as a layer over `shape` does, each group of elements by itself.
+/// What traces of a model draw, each group of elements by itself: a row for each of two calls or more.
+/// `mask` finds the numbers in an input and its output.
 #[track_caller]
-fn assert_drops(model: impl Fn(&Tensor) -> Tensor, shape: &NoiseShape, scale: f64) {
+fn draws(
+    model: impl Fn(&Tensor) -> Tensor,
+    shape: &NoiseShape,
+    mask: impl Fn(&Tensor, &Tensor) -> Tensor,
+) -> Vec<Tensor> {
+    let mut all = Vec::new();
     // Sizes of 1 must not look like dimensions that share a draw.
     for size in [[4, 6, 5], [1, 6, 1], [4, 1, 1], [1, 1, 1]] {
         let traced = trace(&nonzero(&size), &model);
         for rows in [4, 1, 30] {
             let x = nonzero(&[rows, 6, 5]);
             let noise = shape.resolve(&x.size()).unwrap();
-            let (mut draws, mut calls) = (Vec::new(), 0);
-            while draws.iter().map(Tensor::numel).sum::<usize>() < 500 {
-                let y = traced.forward_ts(&[&x]).unwrap();
-                let mask = y.ne(0);
-                assert_same_bits(&y, &(&x * &mask * scale));
+            let mut draws = Vec::new();
+            while draws.len() < 2 || draws.iter().map(Tensor::numel).sum::<usize>() < 500 {
+                let mask = mask(&x, &traced.forward_ts(&[&x]).unwrap()).to_kind(Kind::Float);
                 let dims = (0..).zip(&noise);
                 let groups = dims
                     .fold(mask.shallow_clone(), |groups, (dim, &size)| groups.narrow(dim, 0, size));
-                assert_eq!(groups.expand_as(&mask), mask, "{shape}: a group shares its draw");
+                assert_close(&groups.expand_as(&mask), &mask, 1e-5);
                 draws.push(groups.reshape([-1]));
-                calls += 1;
             }
-            let draws = Tensor::cat(&draws, 0);
-            assert_binomial(count_kept(&draws), draws.numel() as f64, 1.0 - P);
-            // Each call draws anew: neighbours are equal as often as independent ones.
-            let per_call = draws.numel() as i64 / calls;
-            let later = draws.narrow(0, per_call, draws.numel() as i64 - per_call);
-            let earlier = draws.narrow(0, 0, later.numel() as i64);
-            let equal = P * P + (1.0 - P) * (1.0 - P);
-            assert_binomial(count_kept(&earlier.eq_tensor(&later)), later.numel() as f64, equal);
+            all.push(Tensor::stack(&draws, 0));
         }
     }
+    all
+}
+
+/// Asserts that traces keep elements with the layer's probability, whatever other groups and other calls drop.
+#[track_caller]
+fn assert_draws_bits(
+    model: impl Fn(&Tensor) -> Tensor,
+    shape: &NoiseShape,
+    mask: impl Fn(&Tensor, &Tensor) -> Tensor,
+) {
+    for draws in draws(model, shape, mask) {
+        assert_binomial(count_kept(&draws), draws.numel() as f64, 1.0 - P);
+        // Each call draws anew: neighbours are equal as often as independent ones.
+        let (earlier, later) = neighbours(&draws);
+        let equal = P * P + (1.0 - P) * (1.0 - P);
+        assert_binomial(count_kept(&earlier.eq_tensor(&later)), later.numel() as f64, equal);
+    }
+}
+
+/// All calls but the last, and all but the first.
+fn neighbours(calls: &Tensor) -> (Tensor, Tensor) {
+    (calls.slice(0, 0, -1, 1), calls.slice(0, 1, None, 1))
+}
+
+/// Asserts that the trace of a model drops as a layer over `shape` does.
+#[track_caller]
+fn assert_drops(model: impl Fn(&Tensor) -> Tensor, shape: &NoiseShape, scale: f64) {
+    assert_draws_bits(model, shape, |x, y| {
+        let mask = y.ne(0);
+        assert_same_bits(y, &(x * &mask * scale));
+        mask
+    });
 }
 
 fn check_layers<const RESCALE: bool>() {
@@ -62,6 +94,8 @@ fn check_layers<const RESCALE: bool>() {
         assert_drops(|x| layer.forward_t(x, true), &shape, scale);
         let masked = |x: &Tensor| apply_mask(x, &layer.draw_mask(x, true).unwrap()).unwrap();
         assert_drops(masked, &shape, scale);
+        let added = |x: &Tensor| layer.forward_add(x, &x.zeros_like(), true);
+        assert_drops(added, &shape, scale);
     }
 }
 
@@ -73,6 +107,66 @@ fn dropout_draws_anew_in_each_call() {
 #[test]
 fn true_dropout_draws_anew_in_each_call() {
     check_layers::<true>();
+}
+
+#[test]
+fn a_residual_is_an_input_of_the_trace() {
+    for shape in SHAPES {
+        let layer = TrueDropout::new(P).unwrap().with_noise_shape(shape);
+        let mut model = |inputs: &[Tensor]| vec![layer.forward_add(&inputs[0], &inputs[1], true)];
+        let inputs = [nonzero(&[3, 6]), nonzero(&[3, 6])];
+        let traced = CModule::create_by_tracing("Model", "forward", &inputs, &mut model).unwrap();
+        let (x, residual) = (nonzero(&[50, 6]), nonzero(&[50, 6]));
+        let y = traced.forward_ts(&[&x, &residual]).unwrap();
+        assert_same_bits(&y, &(&residual + &x * y.ne_tensor(&residual) * 4));
+    }
+}
+
+/// `a x + b` if kept, and the negative saturation `a s + b` if dropped, by the paper's formula.
+#[test]
+fn alpha_dropout_draws_anew_in_each_call() {
+    let s = -1.758_099_340_847_376_6;
+    let a = ((1.0 - P) * (1.0 + P * s * s)).powf(-0.5);
+    let b = -a * P * s;
+    for shape in SHAPES {
+        let layer = AlphaDropout::elements(P).unwrap().with_noise_shape(shape.clone());
+        assert_draws_bits(
+            |x| layer.forward_t(x, true),
+            &shape,
+            |x, y| {
+                let mask = y.gt(0.5 * b); // Above 1, or below 0.
+                let expected: Tensor = (x * a + b).where_scalarother(&mask, a * s + b);
+                assert_close(y, &expected, 1e-5);
+                mask
+            },
+        );
+    }
+}
+
+#[test]
+fn gaussian_dropout_draws_anew_in_each_call() {
+    let deviation = (P / (1.0 - P)).sqrt();
+    for shape in SHAPES {
+        let layer = GaussianDropout::elements(P).unwrap().with_noise_shape(shape.clone());
+        let model = |x: &Tensor| layer.forward_t(x, true);
+        let masked = |x: &Tensor| apply_mask(x, &layer.draw_mask(x, true).unwrap()).unwrap();
+        for all in [draws(model, &shape, |x, y| y / x), draws(masked, &shape, |x, y| y / x)] {
+            for draws in all {
+                let standard = (draws - 1) / deviation;
+                let (earlier, later) = neighbours(&standard);
+                // Of mean 0, variance 1 and no correlation with the call before, within 6 deviations.
+                for (values, variance) in [
+                    (standard.shallow_clone(), 1.0),
+                    (standard.square() - 1, 2.0),
+                    (earlier * later, 1.0),
+                ] {
+                    let bound = 6.0 * (variance / values.numel() as f64).sqrt();
+                    let mean = values.mean(Kind::Float).double_value(&[]);
+                    assert!(mean.abs() < bound, "{shape}: {mean} is not 0 within {bound}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -103,6 +197,154 @@ fn drop_connect_draws_anew_in_each_call() {
             assert!(calls[..i].iter().all(|earlier| earlier != y));
         }
         assert_binomial(count_kept(&Tensor::cat(&calls, 0)), 10.0 * 600.0, 1.0 - P);
+    }
+}
+
+/// In heads that look at all of an identity matrix evenly, the output is the weights after dropout.
+#[test]
+fn attention_draws_anew_in_each_call() {
+    const FEATURES: i64 = 8;
+    for (causal, length, heads) in [(false, 8, 1), (false, 8, 4), (false, 5, 2), (true, 6, 2)] {
+        let mut vs = nn::VarStore::new(device());
+        let config = MultiHeadAttentionConfig { p: P, causal, ..Default::default() };
+        let layer = multi_head_attention(vs.root(), FEATURES, heads, config).unwrap();
+        vs.freeze();
+        let eye = Tensor::eye(FEATURES, float());
+        let mut in_weight = layer.in_proj_weight.shallow_clone();
+        in_weight.copy_(&Tensor::cat(&[&(&eye * 0), &(&eye * 0), &eye], 0));
+        layer.out_proj.ws.shallow_clone().copy_(&eye);
+
+        let x = |rows, length| eye.narrow(0, 0, length).repeat([rows, 1, 1]);
+        let self_attention = |x: &Tensor| layer.forward_t(x, true);
+        let masked = |x: &Tensor| {
+            let all = x.select(2, 0).ones_like().unsqueeze(1).unsqueeze(1).to_kind(Kind::Bool);
+            layer.forward(x, x, x, Some(&all), true)
+        };
+        for traced in [trace(&x(3, 1), self_attention), trace(&x(3, length), masked)] {
+            let ones = Tensor::ones([length, length], float());
+            let visible = if causal { ones.tril(0) } else { ones };
+            let weights = visible.divide(&visible.sum_dim_intlist(1, true, None)) / (1.0 - P);
+            let expected = weights.constant_pad_nd([0, FEATURES - length]);
+            let calls: Vec<Tensor> =
+                (0..2).map(|_| traced.forward_ts(&[x(500, length)]).unwrap()).collect();
+            for y in &calls {
+                assert_close(y, &(&expected * y.ne(0)), 1e-5);
+                assert_binomial(count_kept(y), 500.0 * count_kept(&expected), 1.0 - P);
+            }
+            let n = 500.0 * count_kept(&expected);
+            let both = (1.0 - P) * (1.0 - P);
+            assert_binomial(count_kept(&(&calls[0] * &calls[1])), n, both);
+        }
+    }
+}
+
+#[test]
+fn zoneout_draws_anew_in_each_call() {
+    let zoneout = Zoneout::new(P).unwrap();
+    let model = |x: &Tensor| zoneout.apply(&-x, x, true);
+    assert_draws_bits(model, &NoiseShape::Elements, |x, y| {
+        let updated = y.gt(0);
+        assert_same_bits(y, &x.where_self(&updated, &-x));
+        updated
+    });
+}
+
+/// Each kind of dropout that a recurrent layer can have, and the names of what drops.
+fn recurrent_dropouts(p: f64) -> [(&'static str, RecurrentDropout); 5] {
+    let none = RecurrentDropout::default;
+    let elements = TrueDropout::elements(p).unwrap();
+    let locked = TrueDropout::shared(p, &[1]).unwrap();
+    [
+        ("weights", RecurrentDropout { weights: WeightDrop::new(p).unwrap(), ..none() }),
+        ("state", RecurrentDropout { state: elements.clone(), ..none() }),
+        ("zoneout", RecurrentDropout { zoneout: Zoneout::new(p).unwrap(), ..none() }),
+        ("between", RecurrentDropout { between: elements, ..none() }),
+        ("locked", RecurrentDropout { between: locked, ..none() }),
+    ]
+}
+
+/// Two layers of two directions, from 3 features to 8. (libtorch traces no weights that ask for a gradient.)
+fn recurrent_layers(dropout: &RecurrentDropout) -> (Lstm, Gru) {
+    let mut vs = nn::VarStore::new(device());
+    let dropout = dropout.clone();
+    let rnn = nn::RNNConfig { num_layers: 2, bidirectional: true, ..Default::default() };
+    let config = GruConfig { rnn, dropout: dropout.clone() };
+    let gru = gru(vs.root() / "gru", 3, 4, config).unwrap();
+    let cell_zoneout = dropout.zoneout.clone();
+    let config = LstmConfig { rnn, dropout, cell_zoneout };
+    let lstm = lstm(vs.root() / "lstm", 3, 4, config).unwrap();
+    vs.freeze();
+    (lstm, gru)
+}
+
+#[test]
+fn recurrent_layers_draw_anew_in_each_call() {
+    fn check(name: &str, layer: &impl RnnT) {
+        let model = |x: &Tensor| layer.seq_t(x, true).0;
+        let traced = trace(&nonzero(&[2, 5, 3]), model);
+        let x = nonzero(&[3, 5, 3]);
+        let calls = |call: &dyn Fn() -> Tensor| {
+            let calls: Vec<Tensor> = (0..200).map(|_| call()).collect();
+            assert!(calls.windows(2).all(|pair| pair[0] != pair[1]), "{name}: calls are equal");
+            Tensor::stack(&calls, 0).to_kind(Kind::Double)
+        };
+        let (actual, expected) =
+            (calls(&|| traced.forward_ts(&[&x]).unwrap()), calls(&|| model(&x)));
+        // The outputs have the distribution that they have without a trace.
+        for (a, b) in [
+            (actual.shallow_clone(), expected.shallow_clone()),
+            (actual.square(), expected.square()),
+        ] {
+            let variance = (a.var_dim(0, true, false) + b.var_dim(0, true, false)) / 200;
+            let means = |t: &Tensor| t.mean_dim(0, false, Kind::Double);
+            let apart = (means(&a) - means(&b)).abs() - variance.sqrt() * 6 - 1e-6;
+            assert!(apart.max().double_value(&[]) <= 0.0, "{name}: {apart}");
+        }
+    }
+    for (name, dropout) in recurrent_dropouts(0.5) {
+        let (lstm, gru) = recurrent_layers(&dropout);
+        check(name, &lstm);
+        check(name, &gru);
+    }
+}
+
+/// With all dropped, nothing is random: the trace computes what the layer does, for batches of other sizes.
+#[test]
+fn recurrent_layers_with_all_dropped() {
+    fn check(layer: &impl RnnT) {
+        let model = |x: &Tensor| layer.seq_t(x, true).0;
+        for example in [[2, 5, 3], [1, 5, 3]] {
+            let traced = trace(&nonzero(&example), model);
+            for rows in [1, 2, 3, 20] {
+                let x = nonzero(&[rows, 5, 3]);
+                assert_close(&traced.forward_ts(&[&x]).unwrap(), &model(&x), 1e-6);
+            }
+        }
+    }
+    for (_, dropout) in recurrent_dropouts(1.0) {
+        let (lstm, gru) = recurrent_layers(&dropout);
+        check(&lstm);
+        check(&gru);
+    }
+}
+
+/// libtorch's operations would read beyond the state.
+#[test]
+fn a_traced_state_for_another_batch_is_an_error() {
+    fn check(layer: &impl RnnT) {
+        let traced =
+            trace(&nonzero(&[2, 5, 3]), |x| layer.seq_init_t(x, &layer.zero_state(2), true).0);
+        assert!(traced.forward_ts(&[nonzero(&[2, 5, 3])]).is_ok());
+        for rows in [1, 3] {
+            let error = traced.forward_ts(&[nonzero(&[rows, 5, 3])]).unwrap_err().to_string();
+            let text = format!("expanded size of the tensor ({rows}) must match");
+            assert!(error.contains(&text), "{error}");
+        }
+    }
+    for (_, dropout) in recurrent_dropouts(0.5) {
+        let (lstm, gru) = recurrent_layers(&dropout);
+        check(&lstm);
+        check(&gru);
     }
 }
 
@@ -190,6 +432,64 @@ fn a_layer_with_a_seed_is_an_error_and_takes_no_step() {
         assert_eq!(weights.stream().map(Stream::step), Some(0));
         // When the trace ends the layer is as before.
         assert!(layer.f_forward_t(&nonzero(&[4, 6]), true).is_ok());
+    }
+}
+
+#[test]
+fn any_other_layer_with_a_seed_is_an_error_too() {
+    let mut vs = nn::VarStore::new(device());
+    let elements = TrueDropout::elements(P).unwrap().with_seed(1);
+    let alpha = AlphaDropout::elements(P).unwrap().with_seed(1);
+    let gaussian = GaussianDropout::elements(P).unwrap().with_seed(1);
+    let zoneout = Zoneout::new(P).unwrap().with_seed(1);
+    let attention = Attention::new(P).unwrap().with_seed(1);
+    let heads = multi_head_attention(vs.root(), 6, 2, Default::default()).unwrap().with_seed(1);
+    let (depth, blocks) = (StochasticDepth::new(P).unwrap(), DropBlock::new(P, 2).unwrap());
+    let (depth, blocks) = (depth.with_seed(1), blocks.with_seed(1));
+    let patches = PatchDropout::new(P).unwrap().with_seed(1);
+    vs.freeze();
+    trace(&nonzero(&[2, 4, 6]), |x| {
+        for result in [
+            elements.f_forward_add(x, x, true),
+            alpha.f_forward_t(x, true),
+            gaussian.f_forward_t(x, true),
+            gaussian.draw_mask(x, true),
+            zoneout.f_apply(x, x, true),
+            attention.f_forward(x, x, x, None, true),
+            heads.f_forward_t(x, true),
+            depth.f_forward(x, |x| Ok(x * 2), true),
+            blocks.f_forward_t(x, true),
+            patches.f_forward_t(x, true),
+        ] {
+            assert!(matches!(result, Err(Error::Traced)));
+        }
+        x * 2
+    });
+    let streams = [
+        elements.stream(),
+        alpha.stream(),
+        gaussian.stream(),
+        zoneout.stream(),
+        attention.stream(),
+        heads.stream(),
+        depth.stream(),
+        blocks.stream(),
+        patches.stream(),
+    ];
+    assert!(streams.iter().all(|stream| stream.map(Stream::step) == Some(0)));
+}
+
+#[test]
+fn a_recurrent_layer_with_a_seed_is_an_error_too() {
+    for (name, RecurrentDropout { between, weights, state, zoneout }) in recurrent_dropouts(0.5) {
+        let (between, weights) = (between.with_seed(1), weights.with_seed(1));
+        let (state, zoneout) = (state.with_seed(1), zoneout.with_seed(1));
+        let (lstm, gru) = recurrent_layers(&RecurrentDropout { between, weights, state, zoneout });
+        trace(&nonzero(&[2, 5, 3]), |x| {
+            assert!(matches!(lstm.f_seq_t(x, true), Err(Error::Traced)), "{name}");
+            assert!(matches!(gru.f_seq_t(x, true), Err(Error::Traced)), "{name}");
+            x * 2
+        });
     }
 }
 

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::mask::apply_mask;
 use crate::recurrent::dropout::RecurrentDropout;
 use crate::recurrent::weights::{Weights, flat, flatten, variables};
+use crate::trace;
 
 /// What differs between an LSTM and a GRU. A state is `S` tensors, of which the first is h.
 pub(super) trait Cell<const S: usize> {
@@ -86,7 +87,14 @@ impl Stack {
     /// A state of zeros for this sequence.
     pub(super) fn zeros_for(&self, x: &Tensor) -> Result<Tensor> {
         self.check_sequence(x)?;
-        self.zeros(x.size()[if self.batch_first { 0 } else { 1 }])
+        let x = self.transposed_if_time_first(x)?;
+        if !trace::is_tracing() {
+            return self.zeros(x.size()[0]);
+        }
+        // Made from the input, so that the trace takes batches of any size.
+        let zero = x.f_select(1, 0)?.f_slice(1, 0, 1, 1)?.f_zeros_like()?;
+        let zero = zero.f_to_kind(self.layers[0][0].hh.kind())?;
+        Ok(zero.f_repeat([self.depth(), 1, self.hidden_dim()])?)
     }
 
     /// The sequence of length 1 for the input `[N, in_dim]` of one time step.
@@ -107,6 +115,7 @@ impl Stack {
     ) -> Result<(Tensor, [Tensor; S])> {
         self.check(x, state)?;
         self.check_noise_shapes(cell.dropout(), x)?;
+        let state = &self.checked_in_trace(x, state)?;
         let mut x = self.transposed_if_time_first(x)?;
         let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
         for (index, directions) in (0..).zip(&self.layers) {
@@ -145,6 +154,20 @@ impl Stack {
             check_operands(tensor, hh)?;
         }
         Ok(())
+    }
+
+    /// The state, and in a trace a check of its size for each call: with a state for another batch, libtorch's
+    /// operations read beyond it.
+    fn checked_in_trace<const S: usize>(
+        &self,
+        x: &Tensor,
+        state: &[Tensor; S],
+    ) -> Result<[Tensor; S]> {
+        if !trace::is_tracing() {
+            return each(state, |t| Ok(t.shallow_clone()));
+        }
+        let zeros = self.zeros_for(x)?;
+        each(state, |t| t.f_expand_as(&zeros)?.f_contiguous())
     }
 
     fn check_sequence(&self, x: &Tensor) -> Result<()> {
