@@ -211,7 +211,7 @@ fn attention_draws_anew_in_each_call() {
         vs.freeze();
         let eye = Tensor::eye(FEATURES, float());
         let mut in_weight = layer.in_proj_weight.shallow_clone();
-        in_weight.copy_(&Tensor::cat(&[&(&eye * 0), &(&eye * 0), &eye], 0));
+        in_weight.copy_(&Tensor::cat(&[&eye.zeros_like(), &eye.zeros_like(), &eye], 0));
         layer.out_proj.ws.shallow_clone().copy_(&eye);
 
         let x = |rows, length| eye.narrow(0, 0, length).repeat([rows, 1, 1]);
