@@ -250,7 +250,7 @@ impl Options {
         let mut scores = query.f_matmul(&key.f_transpose(-2, -1)?)?;
         match bias {
             Some(bias) => scores = scores.f_add_(bias)?,
-            None if self.causal => scores = scores.f_add_(&future(query, key, scores.kind())?)?,
+            None if self.causal => scores = scores.f_add_(&future(&query, &key, scores.kind())?)?,
             None => {}
         }
         let weights = scores.f_softmax(-1, None)?;

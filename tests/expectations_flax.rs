@@ -21,7 +21,7 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, elements, float, kept, nonzero};
+use common::{assert_binomial, assert_same_bits, count_kept, elements, float, nonzero};
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
 use tch_dropout::{NoiseShape, Stream, TrueDropout};
@@ -40,9 +40,9 @@ fn every_rate_keeps_its_share() {
     for tenths in 1..10 {
         let rate = f64::from(tenths) / 10.0;
         let trials = (0..10).map(|trial| elements(rate).with_seed(10 * tenths as u64 + trial));
-        let total: f64 = trials.map(|layer| kept(&layer.forward_t(&x, true))).sum();
+        let total: f64 = trials.map(|layer| count_kept(&layer.forward_t(&x, true))).sum();
         assert_binomial(total, 1e5, 1.0 - rate);
-        let unseeded: f64 = (0..10).map(|_| kept(&elements(rate).forward_t(&x, true))).sum();
+        let unseeded: f64 = (0..10).map(|_| count_kept(&elements(rate).forward_t(&x, true))).sum();
         assert_binomial(unseeded, 1e5, 1.0 - rate);
     }
 }
@@ -79,8 +79,12 @@ fn broadcast_dims_drop_whole_slices() {
             let y = layer.forward_t(&Tensor::ones(vec![10; rank], float()), true);
             let sums = y.sum_dim_intlist(broadcast_dims, false, Kind::Float);
             let total = 2.0 * 10f64.powi(broadcast_dims.len() as i32);
-            assert_eq!(kept(&sums.eq(total)), kept(&sums), "{broadcast_dims:?}: {sums}");
-            whole += kept(&sums);
+            assert_eq!(
+                count_kept(&sums.eq(total)),
+                count_kept(&sums),
+                "{broadcast_dims:?}: {sums}"
+            );
+            whole += count_kept(&sums);
             slices += sums.numel() as f64;
         }
         assert_binomial(whole, slices, 0.5);
@@ -126,6 +130,6 @@ fn the_call_alone_says_whether_it_is_training() {
     let layer = elements(0.5).with_seed(0);
     assert_same_bits(&layer.forward_t(&x, false), &x);
     let y = layer.forward_t(&x, true);
-    assert_binomial(kept(&y), 100.0, 0.5);
+    assert_binomial(count_kept(&y), 100.0, 0.5);
     assert_same_bits(&layer.forward_t(&x, false), &x);
 }

@@ -29,7 +29,7 @@
 
 mod common;
 
-use common::{assert_binomial, assert_same_bits, device, elements, float, kept, nonzero};
+use common::{assert_binomial, assert_same_bits, count_kept, device, elements, float, nonzero};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 use tch_dropout::{
@@ -51,8 +51,8 @@ fn a_layer_is_no_part_of_a_var_store() {
 #[test]
 fn ones_become_0_or_2() {
     let y = elements(0.5).with_seed(1337).forward_t(&Tensor::ones([20, 500], float()), true);
-    assert_eq!(kept(&y.eq(2)), kept(&y));
-    assert_binomial(kept(&y), 10_000.0, 0.5);
+    assert_eq!(count_kept(&y.eq(2)), count_kept(&y));
+    assert_binomial(count_kept(&y), 10_000.0, 0.5);
 }
 
 /// Keras' `(None, 1, None)` and `(20, 1, 10)` are both: shared over dimension 1.
@@ -62,7 +62,7 @@ fn a_noise_shape_with_1_in_the_middle() {
     for step in 1..5 {
         assert_same_bits(&y.select(1, step), &y.select(1, 0));
     }
-    assert_binomial(kept(&y.select(1, 0)), 200.0, 0.5);
+    assert_binomial(count_kept(&y.select(1, 0)), 200.0, 0.5);
 }
 
 /// Keras asks for a deviation of 1 from ones, to one decimal place: dropped elements differ enough from kept ones.
@@ -144,7 +144,7 @@ fn spatial_dropout_drops_maps_channels_first_or_last() {
             assert_eq!(y.size(), size);
             let maps = y.flatten(2, -1);
             assert_same_bits(&maps, &maps.select(2, 0).unsqueeze(2).expand_as(&maps));
-            assert_binomial(kept(&maps.select(2, 0)), 1000.0, 0.5);
+            assert_binomial(count_kept(&maps.select(2, 0)), 1000.0, 0.5);
         }
         assert_same_bits(&first.forward_t(&ones, false), &ones);
         assert_same_bits(&last.forward_t(&ones, false), &ones);
@@ -157,7 +157,7 @@ fn rate_0_is_the_identity_and_a_kept_element_grows() {
     assert_same_bits(&elements(0.0).with_seed(0).forward_t(&x, true), &x);
     let y = elements(0.8).with_seed(0).forward_t(&Tensor::ones([300, 500], float()), true);
     assert!((y.max().double_value(&[]) - 5.0).abs() < 1e-5);
-    assert_binomial(kept(&y), 150_000.0, 0.2);
+    assert_binomial(count_kept(&y), 150_000.0, 0.2);
 }
 
 /// Keras' generator is the pair of seed and count, `[1337, 0]`, and a call makes it `[1337, 1]`.

@@ -23,8 +23,8 @@
 mod common;
 
 use common::{
-    assert_binomial, assert_same_bits, channels_last, device, elements, float, gradient, kept,
-    nonzero,
+    assert_binomial, assert_same_bits, channels_last, count_kept, device, elements, float,
+    gradient, nonzero,
 };
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
@@ -58,8 +58,8 @@ fn the_mean_and_the_memory_format_stay() {
                 for x in [leaf.shallow_clone(), &leaf + 0] {
                     let y = layer.forward_t(&x, true);
                     assert_eq!((y.kind(), y.stride()), (kind, data.stride()));
-                    assert_eq!(kept(&y.eq(1)), kept(&y), "a kept element is 1");
-                    assert_binomial(kept(&y) / together as f64, groups, 1.0 - P);
+                    assert_eq!(count_kept(&y.eq(1)), count_kept(&y), "a kept element is 1");
+                    assert_binomial(count_kept(&y) / together as f64, groups, 1.0 - P);
 
                     // The incoming gradient is the data, so the leaf's is what the output was.
                     let gradient = gradient(&(&y * &data).sum(kind), &leaf);
@@ -119,7 +119,7 @@ fn permuted_and_shifted_inputs_keep_their_order_in_memory() {
                 assert!(y.permute(order).is_contiguous(), "{order:?}: {:?}", y.stride());
                 let scaled = y.ne(0).to_kind(Kind::Float) / (1.0 - p);
                 assert!(y.allclose(&scaled, 1e-6, 0.0, false), "{y}");
-                kept_elements += kept(&y);
+                kept_elements += count_kept(&y);
                 all += y.numel() as f64;
             }
         }
@@ -132,8 +132,8 @@ fn channels_are_dropped_as_a_whole() {
     for size in [&[100, 40, 2][..], &[100, 40, 2, 2], &[100, 40, 2, 2, 2]] {
         let y = channels(0.5).forward_t(&Tensor::ones(size, float()), true);
         let counts = y.flatten(2, -1).count_nonzero_dim_intlist([2]);
-        let whole = kept(&counts.eq(size[2..].iter().product::<i64>()));
-        assert_eq!(kept(&counts), whole);
+        let whole = count_kept(&counts.eq(size[2..].iter().product::<i64>()));
+        assert_eq!(count_kept(&counts), whole);
         assert_binomial(whole, 4000.0, 0.5);
     }
 }

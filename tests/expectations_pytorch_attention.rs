@@ -42,7 +42,7 @@
 mod common;
 
 use common::{
-    alone, assert_close, assert_same_bits, device, elements, float, gradient, kept, nonzero,
+    alone, assert_close, assert_same_bits, count_kept, device, elements, float, gradient, nonzero,
 };
 use tch::nn::{self, ModuleT};
 use tch::{Kind, TchError, Tensor};
@@ -330,7 +330,7 @@ fn a_band_of_keys() {
     let _generator = seeded();
     let full = Tensor::full([600, 600], f64::NEG_INFINITY, float());
     let mask = full.triu(1) + full.tril(-10);
-    assert_eq!(kept(&mask.isfinite()), 600.0 * 10.0 - 45.0);
+    assert_eq!(count_kept(&mask.isfinite()), 600.0 * 10.0 - 45.0);
     let inputs = [(); 3].map(|()| random(&[1, 2, 600, 8], Kind::Float));
     let wide = inputs.each_ref().map(|x| x.to_kind(Kind::Double));
     for (p, train, queries) in [(P, true, 600), (0.0, false, 512)] {
@@ -356,7 +356,8 @@ fn rows_without_keys_give_0_and_have_no_gradient() {
             let y = forward(&attention(P), &narrow, Some(&mask), train);
             let expected = forward(&attention(P), &wide, Some(&mask), train);
             assert_close(&y.to_kind(Kind::Double), &expected, tolerance);
-            let blind = |t: &Tensor| kept(&t.index_select(2, &is_blind.nonzero().flatten(0, -1)));
+            let blind =
+                |t: &Tensor| count_kept(&t.index_select(2, &is_blind.nonzero().flatten(0, -1)));
             assert_eq!(blind(&y), 0.0);
             let gradients = narrow.each_ref().map(|x| gradient(&y.sum(kind), x));
             assert_eq!(blind(&gradients[0]), 0.0);
@@ -386,7 +387,7 @@ fn what_is_not_a_number_stays_so() {
 
         inputs[0] = inputs[0].full_like(f64::NAN);
         let y = forward(&attention(P), &inputs, None, true);
-        assert_eq!(kept(&y.isnan()), y.numel() as f64);
+        assert_eq!(count_kept(&y.isnan()), y.numel() as f64);
     }
 }
 
@@ -446,10 +447,10 @@ fn a_dimension_may_be_empty() {
         let inputs = leaves(&doubles([&query, &key, &value]));
         let y = forward(&attention(P), &inputs, None, true);
         assert_eq!(y.size(), [&query[..3], &value[3..]].concat());
-        assert_eq!(kept(&y), 0.0);
+        assert_eq!(count_kept(&y), 0.0);
         for x in &inputs {
             let gradient = gradient(&y.sum(Kind::Double), x);
-            assert_eq!((gradient.size(), kept(&gradient)), (x.size(), 0.0));
+            assert_eq!((gradient.size(), count_kept(&gradient)), (x.size(), 0.0));
         }
     }
     // Keys of no features are all alike.
@@ -613,7 +614,7 @@ fn without_biases_there_are_none() {
     assert!(layer.in_proj_bias.is_none() && layer.out_proj.bs.is_none());
     let zeros = Tensor::zeros([1, 5, 10], float());
     for train in [true, false] {
-        assert_eq!(kept(&layer.forward_t(&zeros, train)), 0.0);
+        assert_eq!(count_kept(&layer.forward_t(&zeros, train)), 0.0);
     }
 }
 

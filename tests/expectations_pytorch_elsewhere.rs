@@ -20,7 +20,8 @@
 mod common;
 
 use common::{
-    alone, assert_binomial, assert_same_bits, device, elements, float, gradient, kept, nonzero,
+    alone, assert_binomial, assert_same_bits, count_kept, device, elements, float, gradient,
+    nonzero,
 };
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
@@ -53,7 +54,7 @@ fn a_recomputed_forward_gives_the_same_gradient() {
     recomputed.sin().sum(Kind::Float).backward();
     (between * checkpoint.grad()).sum(Kind::Float).backward();
     assert_same_bits(&x.grad(), &expected);
-    assert_binomial(kept(&expected), 20_000.0, 0.25);
+    assert_binomial(count_kept(&expected), 20_000.0, 0.25);
 }
 
 #[test]
@@ -118,8 +119,8 @@ fn all_or_nothing_added_to_the_input() {
 fn half_of_a_thousand_ones_are_kept() {
     let _alone = alone();
     let y = elements(0.5).forward_t(&Tensor::ones([1000], float()), true);
-    assert_binomial(kept(&y), 1000.0, 0.5);
-    assert_eq!(y.mean(Kind::Double).double_value(&[]), 2.0 * kept(&y) / 1000.0);
+    assert_binomial(count_kept(&y), 1000.0, 0.5);
+    assert_eq!(y.mean(Kind::Double).double_value(&[]), 2.0 * count_kept(&y) / 1000.0);
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn output_and_gradient_drop_the_same_elements() {
 
     let ((y, slope), again) = (run(true), run(true));
     assert_same_bits(&y, &slope);
-    assert_binomial(kept(&y), n as f64, 1.0 - p);
+    assert_binomial(count_kept(&y), n as f64, 1.0 - p);
     assert!((y.max().double_value(&[]) - 1.0 / (1.0 - p)).abs() < 1e-6);
     assert_same_bits(&again.0, &y);
     assert_same_bits(&again.1, &slope);

@@ -33,7 +33,7 @@
 mod common;
 
 use common::{
-    alone, assert_binomial, assert_close, assert_same_bits, device, float, kept, nonzero,
+    alone, assert_binomial, assert_close, assert_same_bits, count_kept, device, float, nonzero,
 };
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
@@ -84,7 +84,7 @@ fn prefix_tokens_stay_in_front() {
     // Without the prefix, a first token is dropped as often as any.
     let first = |x: &Tensor| patch_dropout(0.5, 0).forward_t(x, true).select(1, 0);
     let x = Tensor::arange(16, float()).reshape([1, 16, 1]).expand([4000, 16, 1], false);
-    assert_binomial(kept(&first(&x).eq(0)), 4000.0, 0.5);
+    assert_binomial(count_kept(&first(&x).eq(0)), 4000.0, 0.5);
 }
 
 /// The same patches as timm's shuffled ones, sorted: each sample's are distinct, and drawn by itself.
@@ -96,11 +96,11 @@ fn kept_tokens_are_an_ordered_draw() {
     assert_eq!(y.size(), [500, 5]);
     assert!(bool::try_from((y.narrow(1, 1, 4) - y.narrow(1, 0, 4)).gt(0).all()).unwrap());
     for token in 0..20 {
-        assert_binomial(kept(&y.eq(token)), 500.0, 0.25);
+        assert_binomial(count_kept(&y.eq(token)), 500.0, 0.25);
     }
     let same_as_before = y.narrow(0, 1, 499).eq_tensor(&y.narrow(0, 0, 499)).all_dim(1, false);
     // One in 15504 choices of 5 of 20.
-    assert!(kept(&same_as_before) <= 2.0);
+    assert!(count_kept(&same_as_before) <= 2.0);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn indices_count_the_prefix() {
     let draw = || patch_dropout(0.5, 1).with_seed(7);
     let (y, indices) = (draw().forward_t(&x, true), draw().draw_indices(&x, true).unwrap());
     assert_eq!(indices.size(), [8, 1 + 8]);
-    assert_eq!(kept(&indices.select(1, 0)), 0.0);
+    assert_eq!(count_kept(&indices.select(1, 0)), 0.0);
     let timms = indices.narrow(1, 1, 8) - 1;
     let patches = x.narrow(1, 1, 16);
     let gathered = patches.gather(1, &timms.unsqueeze(2).expand([8, 8, 4], false), false);
@@ -169,8 +169,12 @@ fn paths_are_dropped_in_training() {
     }
     let dropped = |y: &Tensor| {
         let whole = y.flatten(1, -1).eq(0).all_dim(1, false);
-        assert_eq!(kept(&y.eq(0)), kept(&whole) * 128.0, "a path is dropped as a whole");
-        kept(&whole)
+        assert_eq!(
+            count_kept(&y.eq(0)),
+            count_kept(&whole) * 128.0,
+            "a path is dropped as a whole"
+        );
+        count_kept(&whole)
     };
     assert_binomial(dropped(&TrueDropout::samples(0.5).unwrap().forward_t(&x, true)), 32.0, 0.5);
     assert_binomial(dropped(&added(&StochasticDepth::new(0.5).unwrap(), &x, true)), 32.0, 0.5);
@@ -232,14 +236,14 @@ fn blocks_are_dropped_in_training() {
         assert_same_bits(&drop_block(p, 3).forward_t(&x, train), &x);
     }
     let y = drop_block(0.5, 3).forward_t(&x, true);
-    assert!(kept(&y) < y.numel() as f64);
+    assert!(count_kept(&y) < y.numel() as f64);
 }
 
 #[test]
 fn about_a_tenth_is_dropped() {
     let _generator = seeded();
     let y = drop_block(0.1, 7).forward_t(&ones(&[32, 16, 56, 56]), true);
-    let share = 1.0 - kept(&y) / y.numel() as f64;
+    let share = 1.0 - count_kept(&y) / y.numel() as f64;
     assert!((share - 0.1).abs() < 0.03, "{share}");
     // What is kept grows by what was dropped, and so the mean stays.
     assert!((y.mean(Kind::Double).double_value(&[]) - 1.0).abs() < 1e-5);
@@ -259,10 +263,10 @@ fn channels_have_blocks_of_their_own_or_share_them() {
         let mask = layer.forward_t(&ones(&noise), true);
         let coupled = &x * &mask;
         let is_dropped = coupled.eq(0);
-        assert!(kept(&is_dropped) > 0.0);
+        assert!(count_kept(&is_dropped) > 0.0);
         assert_same_bits(&is_dropped, &is_dropped.narrow(dim, 0, 1).expand_as(&is_dropped));
         // scale_by_keep: all that is kept grows alike, or not at all.
-        let scale = noise.iter().product::<i64>() as f64 / kept(&mask);
+        let scale = noise.iter().product::<i64>() as f64 / count_kept(&mask);
         assert!(scale > 1.0);
         assert_close(&coupled, &((&x * scale) * mask.ne(0)), 1e-5);
         let unscaled = &x * mask.ne(0);
@@ -285,16 +289,20 @@ fn a_seed_drops_a_whole_block_anywhere() {
         let dropped = y.eq(0).reshape([N, h, w]);
         let counts = dropped.to_kind(Kind::Int64).sum_dim_intlist([1, 2].as_slice(), false, None);
         let single = counts.eq(cut * cut);
-        assert_eq!(kept(&counts.masked_select(&counts.lt(cut * cut))), 0.0, "a part of a block");
+        assert_eq!(
+            count_kept(&counts.masked_select(&counts.lt(cut * cut))),
+            0.0,
+            "a part of a block"
+        );
         let hit = 1.0 - (1.0 - 0.05 / places as f64).powi(places as i32);
-        assert_binomial(kept(&counts), N as f64, hit);
+        assert_binomial(count_kept(&counts), N as f64, hit);
         // Where the first dropped element of a map with one block is.
         let first = dropped.flatten(1, -1).to_kind(Kind::Int64).argmax(1, false);
         let first = first.masked_select(&single);
         for row in 0..h {
             for column in 0..w {
                 let fits = row <= h - cut && column <= w - cut;
-                let begun = kept(&first.eq(row * w + column));
+                let begun = count_kept(&first.eq(row * w + column));
                 match fits {
                     true => assert_binomial(begun, first.numel() as f64, 1.0 / places as f64),
                     false => assert_eq!(begun, 0.0),

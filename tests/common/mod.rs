@@ -123,11 +123,6 @@ pub fn count_kept(t: &Tensor) -> f64 {
     t.count_nonzero(None).double_value(&[])
 }
 
-/// Its name in the tests named expectations_*.
-pub fn kept(t: &Tensor) -> f64 {
-    count_kept(t)
-}
-
 /// Asserts that a count of `n` independent events of probability `p` is within 6 standard deviations
 /// of a binomial's mean: a right count fails once in 500 million times.
 #[track_caller]

@@ -106,9 +106,8 @@ fn draw(data: &str, runs: &str, headings: &[String; 2], results: &[Rates; 2]) ->
 }
 
 fn panel(rates: &Rates, heading: &str, across: (f64, f64), all: &[Rates; 2]) -> Group {
-    // Twice the error without dropout holds all that matters: beyond it, the lines leave the picture.
-    let most =
-        all.iter().map(|rates| rates.test_errors[0].mean * 2.0).fold(0.1, f64::max).min(100.0);
+    let errors = all.iter().flat_map(|rates| &rates.test_errors);
+    let most = errors.map(|error| error.mean + error.std.unwrap_or(0.0)).fold(0.1, f64::max);
     let plane =
         Plane { x: Scale::new(0.0..=0.9, across), y: Scale::new(0.0..=most, (326.0, 104.0)) };
     let chart = frame(&plane, heading, "p, the probability of dropping a unit")
