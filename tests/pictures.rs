@@ -25,7 +25,18 @@ fn draw(name: &str, directory: &TempDir, arguments: &[&str]) -> String {
 
 #[test]
 fn pictures_of_the_pages_are_small_and_have_words_and_both_schemes() {
-    for name in ["masks", "speed", "uncertainty", "mnist", "language-model"] {
+    let of_the_papers = [
+        "errors",
+        "data-size",
+        "rate",
+        "features",
+        "drop-connect",
+        "regression",
+        "calibration",
+        "depth",
+    ];
+    let others = ["masks", "speed", "uncertainty", "mnist", "language-model"];
+    for name in others.into_iter().chain(of_the_papers) {
         let svg = fs::read_to_string(format!("docs/images/{name}.svg")).unwrap();
         assert!(svg.len() < 60_000, "{name}: {} bytes", svg.len());
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{name}");

@@ -30,7 +30,7 @@ const TEST_BATCH: i64 = 1_000;
 
 /// A network and a way to predict with it, and the paper's error for it.
 const PREDICTORS: [(&str, Option<f64>); 6] = [
-    ("no drop", Some(1.62)),
+    ("no dropout", Some(1.62)),
     ("Dropout, mean", Some(1.28)),
     ("Dropout, Monte Carlo", None),
     ("DropConnect, mean", None),
@@ -120,7 +120,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let mut errors: [Vec<f64>; 6] = Default::default();
     for seed in options.seeds() {
-        let none = train("no drop", seed, 0.0, 0.0)?;
+        let none = train("no dropout", seed, 0.0, 0.0)?;
         let dropout = train("Dropout", seed, 0.0, P)?;
         let connect = train("DropConnect", seed, P, 0.0)?;
         let moments = tch::no_grad(|| connect.by_moments(&data.test.images));
@@ -164,7 +164,7 @@ fn draw(data: &str, results: &[Predictor]) -> String {
         results.iter().map(|it| Row { figure: &it.test_error, paper: it.paper }).collect();
     let names: Vec<_> = results.iter().map(|it| it.name).collect();
     page.add(dots::names(&names, (14.0, 96.0)));
-    page.add(dots::rows(&rows, &dots::scale(&rows, (220.0, 716.0)), 96.0, 2));
+    page.add(dots::rows(&rows, &dots::scale(&rows, (236.0, 716.0)), 96.0, 2));
     page.finish()
 }
 
