@@ -98,10 +98,12 @@
 //! | theirs | here |
 //! | --- | --- |
 //! | `torchvision.ops.StochasticDepth(p, "row")`, timm's `DropPath(p)` on `f(x)` | `TrueDropout::samples(p)` |
+//! | timm's `DropPath(p, scale_by_keep=False)` | `Dropout::samples(p)` |
 //! | `x + StochasticDepth(p, "row")(f(x))`, without computing what is dropped | [`StochasticDepth::new(p)?`](crate::StochasticDepth)`.forward(&x, f, train)` |
 //! | `StochasticDepth(p, "batch")`; LayerDrop | `TrueDropout::batch(p)`, or [`StochasticDepth::batch(p)`](crate::StochasticDepth::batch) |
 //! | `torch.linspace(0, p, depth)` | [`stochastic_depth_rates(p, depth)`](crate::stochastic_depth_rates) |
 //! | `DropBlock2d(p, b)`, `DropBlock3d(p, b)` | [`DropBlock::new(p, b)`](crate::DropBlock) |
+//! | timm's `DropBlock2d(p, b)`, which drops the same blocks of all channels | `&x * block.forward_t(&x.narrow(1, 0, 1).ones_like(), train)` |
 //! | `PatchDropout(p)`, where the class token stays | [`PatchDropout::new(p)?.with_prefix_tokens(1)?`](crate::PatchDropout) |
 //! | a schedule of `p` | [`schedule`](crate::schedule) and `set_p` |
 //!
