@@ -144,8 +144,8 @@ fn draw(data: &str, runs: &str, results: &[Size]) -> String {
         ],
     ));
     let below = plane.y.pixels().0 + 76.0;
-    page.add(text("errors with", (plane.x.pixels().1 + 40.0, below - 8.0), "small"));
-    page.add(text("dropout", (plane.x.pixels().1 + 40.0, below + 8.0), "small"));
+    page.add(text("change in", (plane.x.pixels().1 + 40.0, below - 8.0), "small"));
+    page.add(text("errors", (plane.x.pixels().1 + 40.0, below + 8.0), "small"));
     for size in results {
         let change = format!("{:+.0} %", size.change.mean).replace('-', "−");
         page.add(text(change, (plane.x.at(x(size.images)), below), "middle bold"));
