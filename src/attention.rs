@@ -5,11 +5,10 @@ use std::fmt;
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result, or_panic};
-use crate::fused_attention::fused_attention;
+use crate::fused_attention::{fused_attention, pairs};
 use crate::kind::real_kind;
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
-use crate::trace;
 
 /// Scaled dot-product attention with dropout of its weights (Vaswani et al. 2017): in training,
 /// `dropout(softmax(query · keyᵀ · scale + mask)) · value`; in evaluation, the same without dropout.
@@ -286,24 +285,7 @@ struct Mask {
 
 /// What being causal adds to the scores: -∞ above the diagonal of `[T, S]`.
 fn future(query: &Tensor, key: &Tensor, kind: Kind) -> Result<Tensor> {
-    let mut all = if trace::is_tracing() {
-        // Made from the inputs, so that the trace takes sequences of any length.
-        let pairs = column(query)?.f_add(&column(key)?.f_transpose(-2, -1)?)?;
-        pairs.f_to_kind(kind)?.f_full_like(f64::NEG_INFINITY)?
-    } else {
-        let size = [query, key].map(|x| x.size()[x.dim() - 2]);
-        Tensor::f_full(size, f64::NEG_INFINITY, (kind, query.device()))?
-    };
-    Ok(all.f_triu_(1)?)
-}
-
-/// A number for each position of a sequence: `[1, ..., T, 1]`.
-fn column(x: &Tensor) -> Result<Tensor> {
-    let mut column = x.f_slice(-1, 0, 1, 1)?;
-    for dim in 0..x.dim() as i64 - 2 {
-        column = column.f_slice(dim, 0, 1, 1)?;
-    }
-    Ok(column)
+    Ok(pairs(query, key, kind)?.f_full_like(f64::NEG_INFINITY)?.f_triu_(1)?)
 }
 
 /// The keys or values, with each head repeated for the queries' heads that share it.

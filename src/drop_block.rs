@@ -115,7 +115,8 @@ impl DropBlock {
             let expected = "[N, C, L], [N, C, H, W] or [N, C, D, H, W]".to_owned();
             return Err(Error::InputShape { layer: "DropBlock", expected, shape: x.size() });
         }
-        let p = self.noise.effective_p(x, train)?;
+        // What is kept is rescaled by the share of the whole batch.
+        let p = self.noise.effective_p(x, train, true)?;
         if p.is_zero() {
             return Ok(x.shallow_clone());
         }

@@ -6,6 +6,8 @@
 
 use tch::{Kind, TchError, Tensor};
 
+use crate::trace;
+
 /// Attention without dropout: `softmax(query · keyᵀ · scale + mask) · value`. libtorch's default scale is
 /// `1 / sqrt(E)`.
 pub(crate) fn fused_attention(
@@ -36,10 +38,28 @@ trait Kernel<Arguments> {
 
 /// A mask of all keys, or of those up to the query's position.
 fn all_keys(query: &Tensor, key: &Tensor, causal: bool) -> Result<Tensor, TchError> {
-    let length = |x: &Tensor| x.size()[x.dim() - 2];
-    let options = (Kind::Bool, query.device());
-    let mask = Tensor::f_ones([length(query), length(key)], options)?;
+    let mask = pairs(query, key, Kind::Bool)?;
     if causal { mask.f_tril(0) } else { Ok(mask) }
+}
+
+/// A one for each pair of a query and a key: `[..., T, S]`. In a trace it is made from them, so that the trace takes
+/// sequences of any length.
+pub(crate) fn pairs(query: &Tensor, key: &Tensor, kind: Kind) -> Result<Tensor, TchError> {
+    if trace::is_tracing() {
+        let pairs = column(query)?.f_add(&column(key)?.f_transpose(-2, -1)?)?;
+        return pairs.f_to_kind(kind)?.f_ones_like();
+    }
+    let size = [query, key].map(|x| x.size()[x.dim() - 2]);
+    Tensor::f_ones(size, (kind, query.device()))
+}
+
+/// A number for each position of a sequence: `[1, ..., T, 1]`.
+fn column(x: &Tensor) -> Result<Tensor, TchError> {
+    let mut column = x.f_slice(-1, 0, 1, 1)?;
+    for dim in 0..x.dim() as i64 - 2 {
+        column = column.f_slice(dim, 0, 1, 1)?;
+    }
+    Ok(column)
 }
 
 struct Seven;

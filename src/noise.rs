@@ -83,7 +83,8 @@ impl Noise {
         let kind = self.check(x)?;
         let shape = x.size();
         let mut size = self.shape.resolve(&shape)?;
-        let p = p_for(x, p)?;
+        let shared = self.shape.shared_dims(x.dim()).first() == Some(&true);
+        let p = p_of_input(p, x, shared)?;
         let mut repeats = 1;
         if !p.is_zero() {
             let passes = scope::record_draw(&shape)?;
@@ -106,7 +107,7 @@ impl Noise {
         train: bool,
     ) -> Result<Draw<'_>> {
         let kind = self.check(weight)?;
-        let p = self.effective_p(batch, train)?;
+        let p = self.effective_p(batch, train, true)?;
         let mut size = weight.size();
         if !p.is_zero() {
             let passes = scope::record_draw(&batch.size())?;
@@ -163,16 +164,21 @@ impl Noise {
         replay::probability(if active { self.p.load() } else { Probability::ZERO })
     }
 
-    /// [`active_p`](Self::active_p), but 0 for an `x` of which nothing is dropped.
-    pub(crate) fn effective_p(&self, x: &Tensor, train: bool) -> Result<Probability> {
-        p_for(x, self.active_p(train)?)
+    /// [`active_p`](Self::active_p), but 0 for an empty `x`, and while folded passes are rehearsed. Then it checks the
+    /// input of a layer of which the batch's rows share something.
+    pub(crate) fn effective_p(&self, x: &Tensor, train: bool, shared: bool) -> Result<Probability> {
+        p_of_input(self.active_p(train)?, x, shared)
     }
 }
 
-/// A layer's `p`, but 0 for an empty `x`, and while folded passes are rehearsed.
-fn p_for(x: &Tensor, p: Probability) -> Result<Probability> {
-    let is_zero = p.is_zero() || x.numel() == 0 || scope::rehearses(x)?;
-    Ok(if is_zero { Probability::ZERO } else { p })
+fn p_of_input(p: Probability, x: &Tensor, shared: bool) -> Result<Probability> {
+    if p.is_zero() || x.numel() == 0 {
+        return Ok(Probability::ZERO);
+    }
+    if shared {
+        scope::check_copies(x)?;
+    }
+    Ok(if scope::is_rehearsal() { Probability::ZERO } else { p })
 }
 
 fn checked(p: f64, effect: Effect) -> Result<Probability> {

@@ -155,7 +155,7 @@ impl PatchDropout {
             };
             return Err(Error::InputShape { layer: "PatchDropout", expected, shape: size });
         }
-        let p = self.noise.effective_p(x, train)?;
+        let p = self.noise.effective_p(x, train, false)?;
         let patches = size[1] - prefix;
         let num_keep = ((patches as f64 * (1.0 - p.get())) as i64).max(1);
         if num_keep >= patches {

@@ -1,4 +1,4 @@
-//! `x` times a mask that the graph does not keep: the backward pass draws it again.
+//! `x` times a mask that the backward pass can draw again, so that the graph need not keep it.
 
 use tch::Tensor;
 
@@ -60,7 +60,11 @@ fn in_large_memory(
 ) -> Result<Option<Tensor>> {
     use crate::autograd::with_backward;
 
-    if x.kind() != stored.kind() {
+    // Folded passes have a mask for each of their weights, and there x is the one that broadcasts.
+    let (size, of_mask) = (x.size(), stored.size());
+    let broadcasts = size.len() == of_mask.len()
+        && of_mask.iter().zip(&size).all(|(&mask, &dim)| mask == 1 || mask == dim);
+    if !broadcasts || x.kind() != stored.kind() {
         return Ok(None);
     }
     let Some(y) = large_like(x) else { return Ok(None) };
@@ -155,4 +159,28 @@ fn can_replace(mask: &Tensor, x: &Tensor) -> bool {
 /// Whether `x` is one number, expanded, as the gradient of a sum is. It has no memory format of its own.
 fn is_one_number(x: &Tensor) -> bool {
     x.stride().iter().all(|&stride| stride == 0)
+}
+
+#[cfg(all(test, recompute))]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::{broadcast_product, in_large_memory};
+    use crate::cpu::{ImplicitMask, Layout};
+    use crate::effect::{Affine, Outcome};
+    use crate::probability::Probability;
+    use crate::rng::counter::Counter;
+
+    /// Of folded passes: the result has the mask's size, and `x`'s memory would be too small.
+    #[test]
+    fn an_input_that_broadcasts_over_its_mask() {
+        let (counter, p) = (Counter::of_stream(7, 1, 0, 2), Probability::new(0.5).unwrap());
+        let layout = Layout::contiguous(&[3, 600, 600], Kind::Float);
+        let outcome = Outcome::Bernoulli(Affine::times(2.0));
+        let mask = ImplicitMask::new(counter, p, outcome, layout);
+        let x = Tensor::rand([600, 600], (Kind::Float, Device::Cpu));
+        let stored = mask.stored().unwrap();
+        assert!(in_large_memory(&mask, 1, &stored, &x).unwrap().is_none());
+        assert_eq!(broadcast_product(&mask, 1, &x).unwrap(), x * stored);
+    }
 }

@@ -163,7 +163,7 @@ fn rows_that_are_mixed() {
             Box::new(move |x| layer.f_forward_t(x, false))
         }),
         ("a mask", {
-            let layer = TrueDropout::samples(0.5).unwrap();
+            let layer = TrueDropout::columns(0.5).unwrap();
             Box::new(move |x| apply_mask(x, &layer.draw_mask(x, false)?))
         }),
     ];
@@ -187,14 +187,56 @@ fn rows_that_are_mixed() {
 #[test]
 fn rows_that_are_mixed_after_a_first_layer() {
     let x = nonzero(&[2, 6, 4]);
-    let layer = elements(0.5);
+    let (first, second) = (elements(0.5), TrueDropout::columns(0.5).unwrap());
     let dropped = |x: &Tensor| {
-        let y = layer.f_forward_t(x, true)?;
-        let z = layer.f_forward_t(&y.transpose(0, 1).reshape([-1, 4]), true)?;
+        let y = first.f_forward_t(x, true)?;
+        let z = second.f_forward_t(&y.transpose(0, 1).reshape([-1, 4]), true)?;
         Ok(z.reshape([6, -1, 4]).transpose(0, 1).contiguous())
     };
     let [panic, _] = texts(folded(7, 3), &x, dropped, Tensor::shallow_clone);
     assert!(panic.starts_with("an input of a layer, of shape [24, 4]"), "{panic}");
+}
+
+/// One feature of numbers so large that the others are nothing beside them.
+#[test]
+fn a_large_feature_hides_no_mixing() {
+    let x = nonzero(&[2, 6, 4]);
+    let _ = x.select(2, 1).fill_(5000.0);
+    let layer = TrueDropout::columns(0.5).unwrap();
+    let dropped = |x: &Tensor| {
+        let y = layer.f_forward_t(&x.transpose(0, 1).reshape([-1, 4]), true)?;
+        Ok(y.reshape([6, -1, 4]).transpose(0, 1).contiguous())
+    };
+    let [panic, _] = texts(folded(7, 3), &x, dropped, Tensor::shallow_clone);
+    assert!(panic.starts_with("an input of a layer, of shape [24, 4]"), "{panic}");
+}
+
+/// Where each row has draws of its own, it does not matter where the row is.
+#[test]
+fn rows_that_share_no_draw_may_be_mixed() {
+    let p = 0.3;
+    let x = nonzero(&[2, 3, 4]);
+    let layer = elements(p);
+    let wide = x.to_kind(Kind::Double);
+    let variance = wide.square() * (p / (1.0 - p));
+    let model = |x: &Tensor, train| {
+        let mixed = layer.forward_t(&x.transpose(0, 1).reshape([-1, 4]), train);
+        mixed.reshape([3, -1, 4]).transpose(0, 1).contiguous()
+    };
+    assert_moments(model, &x, &wide, &variance);
+}
+
+/// Infinities, NaN and complex numbers are what they are in both copies.
+#[test]
+fn any_number_equals_itself() {
+    let x = Tensor::from_slice(&[f64::NAN, f64::INFINITY, -1.0, 0.0, f64::NEG_INFINITY, 3.0]);
+    let x = x.to_device(device()).reshape([2, 3]);
+    let layer = TrueDropout::columns(0.5).unwrap();
+    folded(7, 3).regress(|x, train| layer.forward_t(x, train), &x).unwrap();
+    let complex = |x: &Tensor| Tensor::complex(x, &(x * 2.0)).conj();
+    folded(7, 3)
+        .regress(|x, train| layer.forward_t(&complex(x), train).real().contiguous(), &x)
+        .unwrap();
 }
 
 /// Half precision rounds, and a row's place in the batch may change how; that is no mixing.
@@ -203,7 +245,7 @@ fn rounding_is_no_mixing() {
     let x = nonzero(&[3, 257]);
     for kind in [Kind::Float, Kind::Double, Kind::BFloat16, Kind::Half] {
         let weight = Tensor::randn([257, 257], float()).to_kind(kind) * 0.1;
-        let layer = elements(0.5);
+        let layer = TrueDropout::columns(0.5).unwrap();
         let model = |x: &Tensor, train| {
             let first = layer.forward_t(&x.to_kind(kind).matmul(&weight), train);
             layer.forward_t(&first.relu().matmul(&weight), train).to_kind(Kind::Float)

@@ -62,14 +62,14 @@ where
 /// per pass.
 ///
 /// Wherever the model calls a layer, the batch must be in dimension 0. The model may split each row into
-/// several, as from `[N, T, C]` to `[N * T, C]`, but not mix them, as to `[T * N, C]`. This is checked, so that
-/// folding never gives a wrong variance:
+/// several, as from `[N, T, C]` to `[N * T, C]`. It must not mix rows, as to `[T * N, C]`, where they share a draw, nor
+/// compute one row from others, as by a mean over the batch. Two checks find most mistakes:
 ///
 /// - Each layer's input is compared with that of the first pass. If dimension 0 has not grown by a factor of the
 ///   number of passes (as when the layer is applied to a weight), the layer returns an error.
 /// - After the first batch, the model is called once more, on two copies of that batch with `train` false, and
-///   nothing is dropped. If an input of a layer is not the same for both copies, the layer returns an error. It may
-///   also do so in a model that draws random numbers by itself, which needs fold 1.
+///   nothing is dropped. A layer whose draw rows share (of columns, say) returns an error if its input is not the same
+///   for both copies. It may also do so in a model that draws random numbers by itself, which needs fold 1.
 ///
 /// A layer's `forward_t` panics with these errors. A layer with a seed takes one step per call, and so fewer than
 /// one per pass. A model that traces itself needs fold 1.
@@ -249,7 +249,7 @@ impl MonteCarlo {
         for batch in &batches {
             moments.push(self.batch_moments(&mut model, batch, logits)?);
             // Not before the first batch, as shapes that do not fit make a clearer error.
-            if moments.len() == 1 && self.fold > 1 {
+            if moments.len() == 1 && self.fold.min(self.passes - 1) > 1 {
                 let copies = Tensor::f_cat(&[batch, batch], 0)?;
                 drop(scope::rehearse(|| model(&copies, false)));
             }

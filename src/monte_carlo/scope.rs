@@ -8,11 +8,11 @@
 //!
 //! A shape does not tell whether the passes still lie one after the other, or the model has moved the batch behind
 //! another dimension and flattened them together. So a rehearsal runs the model on two copies of the batch while
-//! nothing is dropped: wherever a layer is called, the two halves of its input must be equal.
+//! nothing is dropped: wherever a layer has a draw that rows share, the two halves of its input must be equal.
 
 use std::cell::RefCell;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{MonteCarloError, Result};
 use crate::trace;
@@ -87,17 +87,16 @@ pub(super) fn is_folded() -> bool {
 }
 
 /// Whether this is a rehearsal, in which a layer drops nothing.
-///
-/// # Errors
-///
-/// In a rehearsal, an input whose halves differ: they are not the two copies of the batch.
-pub(crate) fn rehearses(x: &Tensor) -> Result<bool> {
-    let is_rehearsal =
-        CURRENT.with_borrow(|scope| scope.as_ref().is_some_and(|scope| scope.is_rehearsal));
-    if is_rehearsal && !has_equal_halves(x)? {
+pub(crate) fn is_rehearsal() -> bool {
+    CURRENT.with_borrow(|scope| scope.as_ref().is_some_and(|scope| scope.is_rehearsal))
+}
+
+/// In a rehearsal, checks that an input's halves are the two copies of the batch.
+pub(crate) fn check_copies(x: &Tensor) -> Result<()> {
+    if is_rehearsal() && !has_equal_halves(x)? {
         return Err(MonteCarloError::Mixed(x.size()).into());
     }
-    Ok(is_rehearsal)
+    Ok(())
 }
 
 /// Whether the two halves of dimension 0 are equal, up to rounding, which may depend on a row's place.
@@ -107,13 +106,23 @@ fn has_equal_halves(x: &Tensor) -> Result<bool> {
         return Ok(false);
     }
     let tolerance = match x.kind() {
-        Kind::Half | Kind::BFloat16 => 3e-2,
+        Kind::Half | Kind::BFloat16 | Kind::ComplexHalf => 3e-2,
         _ => 1e-3,
     };
-    let x = if x.is_complex() { x.f_view_as_real()? } else { x.f_to_kind(Kind::Double)? };
+    let x = if x.is_complex() { x.f_resolve_conj()?.f_view_as_real()? } else { x.shallow_clone() };
+    let kind = if x.device() == Device::Mps { Kind::Float } else { Kind::Double };
+    let x = x.f_to_kind(kind)?;
     let (first, second) = (x.f_narrow(0, 0, rows / 2)?, x.f_narrow(0, rows / 2, rows / 2)?);
-    let largest = first.f_nan_to_num(0.0, 0.0, 0.0)?.f_abs()?.f_max()?.f_double_value(&[])?;
-    Ok(first.f_allclose(&second, 0.0, tolerance * largest, true)?)
+    // Compared with its column's largest number, so that a feature of large numbers hides no other; but a column may
+    // be nothing but the rounding of larger ones.
+    let largest = first.f_nan_to_num(0.0, 0.0, 0.0)?.f_abs()?.f_amax([0i64].as_slice(), true)?;
+    let rounding = largest.f_max()?.f_mul_scalar(tolerance * 1e-3)?;
+    let allowed = largest.f_mul_scalar(tolerance)?.f_maximum(&rounding)?;
+    let close = first.f_sub(&second)?.f_abs()?.f_le_tensor(&allowed)?;
+    let same = first
+        .f_eq_tensor(&second)?
+        .f_logical_or(&first.f_isnan()?.f_logical_and(&second.f_isnan()?)?)?;
+    Ok(close.f_logical_or(&same)?.f_all()?.f_int64_value(&[])? == 1)
 }
 
 /// Records that a layer draws for an input of this shape, and returns how many passes lie side by side in
