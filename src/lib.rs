@@ -137,8 +137,9 @@ mod monte_carlo;
 mod rng;
 // Each layer's formula: what kept and dropped elements become.
 mod effect;
-// Small helpers that import almost nothing.
+// libtorch's attention, as each tch binds it.
 mod fused_attention;
+// Small helpers that import almost nothing.
 mod kind;
 #[cfg(libtorch_cuda)]
 mod link_cuda;
