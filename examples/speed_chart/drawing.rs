@@ -24,7 +24,7 @@ pub fn draw(figures: &Figures) -> Result<String> {
     let mut page = Page::new(&title, &description, bottom + 26.0);
     page.add(text(title, (LEFT, 24.0), "title"));
     page.add(legend());
-    for (name, left) in ["forward", "forward and backward"].into_iter().zip(COLUMNS) {
+    for (name, left) in ["with the backward pass", "forward alone"].into_iter().zip(COLUMNS) {
         page.add(text(name, (left, TOP - 16.0), "bold"));
     }
     for (row, top) in rows.iter().zip((0..).map(|row| TOP + f64::from(row) * ROW)) {
@@ -50,7 +50,10 @@ fn title(rows: &[Row]) -> String {
             (least, most) => format!("{least} to {most}"),
         }
     };
-    format!("{} times as fast as libtorch; with the backward pass, {} times", range(0), range(1))
+    let (both, forward) = (range(0), range(1));
+    format!(
+        "With the backward pass, {both} times as fast as libtorch; forward alone, {forward} times"
+    )
 }
 
 fn legend() -> Group {

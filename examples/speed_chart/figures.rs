@@ -36,7 +36,7 @@ struct Measurement {
 /// The measurements of one shape.
 pub struct Row {
     pub shape: Vec<u64>,
-    /// Forward, and forward and backward.
+    /// Forward and backward, and forward alone.
     pub pairs: [Pair; 2],
 }
 
@@ -67,7 +67,7 @@ impl Figures {
         shapes.dedup();
         ensure!(!shapes.is_empty(), "the figures have none of f32");
         let row = |shape: &Vec<u64>| {
-            let pairs = [self.pair(shape, "forward")?, self.pair(shape, "forward_backward")?];
+            let pairs = [self.pair(shape, "forward_backward")?, self.pair(shape, "forward")?];
             Ok(Row { shape: shape.clone(), pairs })
         };
         shapes.into_iter().map(row).collect()
