@@ -51,9 +51,7 @@ fn title(rows: &[Row]) -> String {
         }
     };
     let (both, forward) = (range(0), range(1));
-    format!(
-        "With the backward pass, {both} times as fast as libtorch; forward alone, {forward} times"
-    )
+    format!("{both} times as fast as libtorch with the backward pass, {forward} without")
 }
 
 fn legend() -> Group {
