@@ -7,6 +7,7 @@ use tch::{Kind, Tensor, nn};
 use crate::error::{Error, Result, or_panic};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
+use crate::trace;
 
 /// Drops tokens of a sequence, and makes it shorter (Liu et al. 2022): open_clip's and timm's `PatchDropout`.
 ///
@@ -162,7 +163,9 @@ impl PatchDropout {
             return Ok(None);
         }
         let keys = self.random_keys(x)?;
-        let _ = keys.f_narrow(1, 0, prefix)?.f_fill_(f64::INFINITY)?;
+        if prefix > 0 {
+            let _ = keys.f_narrow(1, 0, prefix)?.f_fill_(f64::INFINITY)?;
+        }
         let (_, indices) = keys.f_topk(prefix + num_keep, 1, true, false)?;
         Ok(Some(indices.f_sort(1, false)?.0))
     }
@@ -206,11 +209,13 @@ pub fn gather_tokens(x: &Tensor, indices: &Tensor) -> Result<Tensor> {
         let expected = format!("[{samples}, T, ...] or [1, T, ...]");
         return Err(Error::InputShape { layer: "gather_tokens", expected, shape: size });
     }
-    // From the indices, not from the size, so that a trace takes batches of any size.
-    let zeros = indices.f_slice(1, 0, 1, 1)?.f_zeros_like()?;
     let sample = match size[0] {
-        1 => zeros,
-        _ => zeros.f_ones_like()?.f_cumsum(0, None)?.f_sub_scalar(1)?,
+        1 => Tensor::f_zeros([1, 1], (Kind::Int64, x.device()))?,
+        // From the indices, not from the size, so that a trace takes batches of any size.
+        _ if trace::is_tracing() => {
+            indices.f_slice(1, 0, 1, 1)?.f_ones_like()?.f_cumsum(0, None)?.f_sub_scalar(1)?
+        }
+        samples => Tensor::f_arange(samples, (Kind::Int64, x.device()))?.f_unsqueeze(1)?,
     };
     Ok(x.f_index(&[Some(&sample), Some(indices)])?)
 }
