@@ -83,8 +83,7 @@ impl Noise {
         let kind = self.check(x)?;
         let shape = x.size();
         let mut size = self.shape.resolve(&shape)?;
-        let shared = self.shape.shared_dims(x.dim()).first() == Some(&true);
-        let p = p_of_input(p, x, shared)?;
+        let p = p_of_input(p, x, || self.shape.shared_dims(x.dim()).first() == Some(&true))?;
         let mut repeats = 1;
         if !p.is_zero() {
             let passes = scope::record_draw(&shape)?;
@@ -167,18 +166,21 @@ impl Noise {
     /// [`active_p`](Self::active_p), but 0 for an empty `x`, and while folded passes are rehearsed. Then it checks the
     /// input of a layer of which the batch's rows share something.
     pub(crate) fn effective_p(&self, x: &Tensor, train: bool, shared: bool) -> Result<Probability> {
-        p_of_input(self.active_p(train)?, x, shared)
+        p_of_input(self.active_p(train)?, x, || shared)
     }
 }
 
-fn p_of_input(p: Probability, x: &Tensor, shared: bool) -> Result<Probability> {
+fn p_of_input(p: Probability, x: &Tensor, shared: impl FnOnce() -> bool) -> Result<Probability> {
     if p.is_zero() || x.numel() == 0 {
         return Ok(Probability::ZERO);
     }
-    if shared {
+    if !scope::is_rehearsal() {
+        return Ok(p);
+    }
+    if shared() {
         scope::check_copies(x)?;
     }
-    Ok(if scope::is_rehearsal() { Probability::ZERO } else { p })
+    Ok(Probability::ZERO)
 }
 
 fn checked(p: f64, effect: Effect) -> Result<Probability> {

@@ -183,18 +183,23 @@ fn rows_that_are_mixed() {
     }
 }
 
+/// Two rows of six steps are dropped by a layer that sees the steps first, and found out.
+#[track_caller]
+fn assert_mixed(x: &Tensor, before: impl Fn(&Tensor) -> Tensor) {
+    let layer = TrueDropout::columns(0.5).unwrap();
+    let dropped = |x: &Tensor| {
+        let y = layer.f_forward_t(&before(x).transpose(0, 1).reshape([-1, 4]), true)?;
+        Ok(y.reshape([6, -1, 4]).transpose(0, 1).contiguous())
+    };
+    let [panic, _] = texts(folded(7, 3), x, dropped, Tensor::shallow_clone);
+    assert!(panic.starts_with("an input of a layer, of shape [24, 4]"), "{panic}");
+}
+
 /// The second of two layers gets what the first has dropped; that it is mixed shows while nothing is dropped.
 #[test]
 fn rows_that_are_mixed_after_a_first_layer() {
-    let x = nonzero(&[2, 6, 4]);
-    let (first, second) = (elements(0.5), TrueDropout::columns(0.5).unwrap());
-    let dropped = |x: &Tensor| {
-        let y = first.f_forward_t(x, true)?;
-        let z = second.f_forward_t(&y.transpose(0, 1).reshape([-1, 4]), true)?;
-        Ok(z.reshape([6, -1, 4]).transpose(0, 1).contiguous())
-    };
-    let [panic, _] = texts(folded(7, 3), &x, dropped, Tensor::shallow_clone);
-    assert!(panic.starts_with("an input of a layer, of shape [24, 4]"), "{panic}");
+    let first = elements(0.5);
+    assert_mixed(&nonzero(&[2, 6, 4]), |x| first.forward_t(x, true));
 }
 
 /// One feature of numbers so large that the others are nothing beside them.
@@ -202,13 +207,7 @@ fn rows_that_are_mixed_after_a_first_layer() {
 fn a_large_feature_hides_no_mixing() {
     let x = nonzero(&[2, 6, 4]);
     let _ = x.select(2, 1).fill_(5000.0);
-    let layer = TrueDropout::columns(0.5).unwrap();
-    let dropped = |x: &Tensor| {
-        let y = layer.f_forward_t(&x.transpose(0, 1).reshape([-1, 4]), true)?;
-        Ok(y.reshape([6, -1, 4]).transpose(0, 1).contiguous())
-    };
-    let [panic, _] = texts(folded(7, 3), &x, dropped, Tensor::shallow_clone);
-    assert!(panic.starts_with("an input of a layer, of shape [24, 4]"), "{panic}");
+    assert_mixed(&x, Tensor::shallow_clone);
 }
 
 /// Where each row has draws of its own, it does not matter where the row is.
