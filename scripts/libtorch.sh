@@ -6,7 +6,7 @@
 # cpu (the default) leaves out CUDA: 0.7 GB instead of 5. VERSION defaults to the one that the locked tch
 # needs. MACHINE defaults to this one; linux-x86_64, linux-aarch64 or macos-arm64 select another, whose
 # libtorch goes to .libtorch-MACHINE/. For other systems, see build.md. Needs python3 (any version) with
-# pip; Python is not used afterwards.
+# pip (20.3 or newer); Python is not used afterwards.
 set -eu
 
 variant=${1:-cpu}
@@ -44,10 +44,11 @@ wheel_tags() {
 
 # Into $partial.
 pip_install() {
+    # pip before 22.1, which Xcode and Ubuntu 22.04 have, refuses --root-user-action, but not its variable.
     # shellcheck disable=SC2086 # an option and a tag for each
-    TMPDIR="$PWD/$partial/tmp" python3 -m pip install --target "$partial" --only-binary=:all: \
-        --python-version 3.12 $platforms --no-cache-dir --disable-pip-version-check \
-        --root-user-action ignore "$@" 2>"$partial/errors" || explain_failure
+    TMPDIR="$PWD/$partial/tmp" PIP_ROOT_USER_ACTION=ignore python3 -m pip install --target "$partial" \
+        --only-binary=:all: --python-version 3.12 $platforms --no-cache-dir --disable-pip-version-check \
+        "$@" 2>"$partial/errors" || explain_failure
 }
 
 explain_failure() {

@@ -209,6 +209,26 @@ pub enum Error {
     Torch(#[from] TchError),
 }
 
+/// For `?` in a function that returns tch's error, as those around `Tensor::f_dropout` do.
+///
+/// ```
+/// # use tch::{TchError, Tensor};
+/// # use tch_dropout::f_dropout;
+/// fn forward(x: &Tensor, train: bool) -> Result<Tensor, TchError> {
+///     let x = x.f_relu()?;
+///     Ok(f_dropout(&x, 0.1, train)?) // was: x.f_dropout(0.1, train)
+/// }
+/// # assert!(forward(&Tensor::from_slice(&[-1.0]), false).is_ok());
+/// ```
+impl From<Error> for TchError {
+    fn from(error: Error) -> TchError {
+        match error {
+            Error::Torch(error) => error,
+            other => TchError::Torch(other.to_string()),
+        }
+    }
+}
+
 /// The errors of [`monte_carlo`](crate::monte_carlo), of [`MonteCarlo`](crate::MonteCarlo), and of the layers
 /// in a model that they run.
 ///

@@ -1,4 +1,4 @@
-//! Keeps libtorch's CUDA library in any program that imports this crate.
+//! Keeps libtorch's CUDA library in any program that uses this crate.
 //!
 //! libtorch finds its CUDA part once the process has loaded it, not through symbols. So nothing refers to
 //! `libtorch_cuda.so`, the linker drops it, and [`tch::Cuda::is_available`] is false. One reference keeps it.
@@ -9,7 +9,7 @@
 use std::ffi::c_int;
 
 unsafe extern "C" {
-    /// `int at::cuda::warp_size()`, which libtorch 2.11 to 2.13 export. Never called.
+    /// `int at::cuda::warp_size()`, which libtorch 2.4 to 2.13 export. Never called.
     #[link_name = "_ZN2at4cuda9warp_sizeEv"]
     fn warp_size() -> c_int;
 }

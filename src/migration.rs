@@ -5,7 +5,7 @@
 //!
 //! # `x.dropout(p, train)`
 //!
-//! Search for `x.dropout(` and replace:
+//! Search for `.dropout(`, and replace:
 //!
 //! | tch | here |
 //! | --- | --- |
@@ -33,11 +33,16 @@
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
+//! `x` may be any expression: `x.relu().dropout(p, train)` becomes `dropout(&x.relu(), p, train)`. Where a variable
+//! is called `dropout`, write `tch_dropout::dropout`. `f_dropout` has an error type of its own; in a function that
+//! returns [`TchError`](tch::TchError), `Ok(f_dropout(&x, p, train)?)` converts it. After [`tch::manual_seed`], the
+//! masks repeat, but they are not those that libtorch's dropout draws after the same seed.
+//!
 //! # A `Dropout` struct of your own
 //!
 //! Such a struct holds a probability. Its `ModuleT` calls `Tensor::dropout`, or fills in zeros by a Bernoulli
-//! draw, as rust-bert's `Dropout` and `XDropout` do. Replace its type with `TrueDropout`; its callers stay as
-//! they are:
+//! draw, as rust-bert's `Dropout` and `XDropout` do. Replace its type with `TrueDropout` and its constructor with
+//! `TrueDropout::elements(p)?` (**not `new`**, which drops columns); calls of its `forward_t` stay as they are:
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};

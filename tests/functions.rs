@@ -7,7 +7,7 @@ use common::{
     nonzero, panic_text,
 };
 use tch::nn::ModuleT;
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 use tch_dropout::{
     Error, MonteCarlo, TrueDropout, dropout, f_dropout, f_feature_dropout, feature_dropout,
     monte_carlo,
@@ -144,6 +144,20 @@ fn errors_are_returned_by_one_and_a_panic_in_the_other() {
         assert_eq!(error.to_string(), text);
         assert!(f_dropout(&Tensor::ones([], float()), 0.5, train).is_ok());
     }
+}
+
+#[test]
+fn errors_become_those_of_tch() {
+    let f = |x: &Tensor, p| -> Result<Tensor, TchError> { Ok(f_dropout(x, p, true)?) };
+    let x = nonzero(&[2, 3]);
+    assert!(f(&x, 0.5).is_ok());
+    let error = f(&x, 1.5).unwrap_err();
+    assert!(
+        matches!(&error, TchError::Torch(text) if text == "p must be a probability in [0, 1], got 1.5")
+    );
+    // libtorch's own errors come back as they were.
+    let shape = TchError::Shape("[2]".to_owned());
+    assert!(matches!(TchError::from(Error::Torch(shape)), TchError::Shape(text) if text == "[2]"));
 }
 
 #[test]
