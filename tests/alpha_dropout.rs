@@ -4,7 +4,7 @@ mod common;
 
 use common::{
     alone, assert_binomial, assert_close, assert_same_bits, channels_last, device, elements, float,
-    gradient,
+    gradient, seeded,
 };
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
@@ -32,6 +32,7 @@ fn layer(shape: &NoiseShape, p: f64) -> AlphaDropout {
 
 #[test]
 fn given_the_mask_it_is_libtorchs_formula() {
+    let _generator = seeded();
     for shape in common::SHAPES.into_iter().chain([NoiseShape::Shared(vec![2])]) {
         for p in P {
             for (kind, unit) in [
@@ -56,6 +57,7 @@ fn given_the_mask_it_is_libtorchs_formula() {
 /// Klambauer et al. 2017, section 3: `a (x d + α' (1 - d)) + b`, with the paper's a and b.
 #[test]
 fn given_the_mask_it_is_the_papers_formula() {
+    let _generator = seeded();
     let (lambda, alpha) = (1.050_700_987_355_480_5, 1.673_263_242_354_377_3);
     for p in P {
         let q = 1.0 - p;
@@ -118,6 +120,7 @@ fn libtorchs_own_has_the_same_distribution() {
 
 #[test]
 fn channels_share_a_draw() {
+    let _generator = seeded();
     let x = Tensor::ones([20, 30, 4, 5], float());
     let y = AlphaDropout::channels(0.5).unwrap().forward_t(&x, true);
     assert_eq!(y, y.narrow(2, 0, 1).narrow(3, 0, 1).expand_as(&y));
@@ -127,6 +130,7 @@ fn channels_share_a_draw() {
 /// `a` for a kept element, 0 for a dropped one; and the graph keeps no mask, so the second draw must agree.
 #[test]
 fn gradients_are_a_or_zero() {
+    let _generator = seeded();
     for shape in [NoiseShape::Elements, NoiseShape::Channels] {
         let p = 0.3;
         let x = Tensor::randn([30, 40, 5], float()).set_requires_grad(true);
@@ -142,6 +146,7 @@ fn gradients_are_a_or_zero() {
 
 #[test]
 fn memory_formats_stay() {
+    let _generator = seeded();
     let x = channels_last(&Tensor::randn([2, 3, 8, 8], float()));
     let y = AlphaDropout::elements(0.5).unwrap().forward_t(&x, true);
     assert_eq!(y.stride(), x.stride());
@@ -153,6 +158,7 @@ fn memory_formats_stay() {
 
 #[test]
 fn edges() {
+    let _generator = seeded();
     let x = Tensor::randn([10, 10], float());
     let layer = |p| AlphaDropout::elements(p).unwrap();
     assert_eq!(layer(0.5).forward_t(&x, false), x);
@@ -168,6 +174,7 @@ fn edges() {
 
 #[test]
 fn errors_take_no_step() {
+    let _generator = seeded();
     assert!(matches!(AlphaDropout::elements(1.5), Err(Error::Probability(p)) if p == 1.5));
     let layer = AlphaDropout::channels(0.5).unwrap().with_seed(1);
     assert!(matches!(layer.set_p(-0.1), Err(Error::Probability(_))));
@@ -185,6 +192,7 @@ fn errors_take_no_step() {
 /// The mask of a seed is that of every other layer, so a model that changes its activation keeps its masks.
 #[test]
 fn streams_and_monte_carlo_work_as_in_true_dropout() {
+    let _generator = seeded();
     let x = Tensor::randn([8, 10], float());
     let layer = layer(&NoiseShape::Elements, 0.5);
     let (first, second) = (layer.forward_t(&x, true), layer.forward_t(&x, true));

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 
 use common::{
     alone, assert_binomial, assert_close, assert_same_bits, count_kept, device, elements, float,
-    gradient, nonzero, panic_text,
+    gradient, nonzero, panic_text, seeded,
 };
 use fused_attention::fused_attention;
 use tch::{CModule, Kind, Tensor};
@@ -173,6 +173,7 @@ fn in_training_it_is_the_formula_with_the_streams_mask() {
 
 #[test]
 fn everything_is_dropped_at_1() {
+    let _generator = seeded();
     for case in cases(Kind::Float) {
         assert_eq!(count_kept(&case.forward(1.0, true)), 0.0);
     }
@@ -181,6 +182,7 @@ fn everything_is_dropped_at_1() {
 /// Keys and values with fewer heads, in the order of `repeat_interleave`.
 #[test]
 fn heads_are_shared_in_groups() {
+    let _generator = seeded();
     let random = |size: &[i64]| Tensor::randn(size, (Kind::Double, device()));
     for (leading, heads, key_heads, value_heads) in
         [(&[2][..], 6, 2, 2), (&[2], 6, 1, 1), (&[2], 6, 2, 3), (&[2, 3], 4, 2, 2), (&[1], 1, 1, 1)]
@@ -221,6 +223,7 @@ fn leaves(size: [&[i64]; 3]) -> [Tensor; 3] {
 /// and to the scores as `w (d - Σ w d)`, where `d = m · (g valueᵀ)`.
 #[test]
 fn the_gradients_are_those_of_the_formula() {
+    let _generator = seeded();
     let inputs = leaves([&[2, 3, 4, 8], &[2, 3, 6, 8], &[2, 3, 6, 5]]);
     let bias = Tensor::randn([4, 6], (Kind::Double, device())).set_requires_grad(true);
     for causal in [false, true] {
@@ -249,6 +252,7 @@ fn the_gradients_are_those_of_the_formula() {
 
 #[test]
 fn second_derivatives_are_those_of_the_formula() {
+    let _generator = seeded();
     let case = Case {
         inputs: leaves([&[2, 4, 8], &[2, 6, 8], &[2, 6, 5]]),
         mask: None,
@@ -269,6 +273,7 @@ fn second_derivatives_are_those_of_the_formula() {
 
 #[test]
 fn gradients_in_evaluation_are_libtorchs() {
+    let _generator = seeded();
     let case = Case { inputs: leaves([&[2, 3, 4, 8]; 3]), mask: None, causal: true, scale: None };
     for x in &case.inputs {
         let [ours, expected] = [case.forward(P, false), case.libtorchs()]
@@ -300,6 +305,7 @@ fn evaluation_drops_nothing_and_draws_nothing() {
 
 #[test]
 fn it_has_a_stream_as_any_layer() {
+    let _generator = seeded();
     let layer = Attention::new(P).unwrap().with_stream(Stream::new(SEED).with_worker(1));
     let step = || layer.stream().map(Stream::step);
     let (first, second) = (weights(&layer, 2, true), weights(&layer, 2, true));
@@ -320,6 +326,7 @@ fn it_has_a_stream_as_any_layer() {
 /// A causal layer with padding on the left: the first query sees nothing but padding.
 #[test]
 fn a_query_without_keys_gets_0_and_gives_no_gradient() {
+    let _generator = seeded();
     let inputs = leaves([&[2, 3, 4, 8]; 3]);
     let [query, key, value] = &inputs;
     let part = Tensor::from_slice(&[true, true, true, true, false, false, true, true]);
@@ -347,6 +354,7 @@ fn a_query_without_keys_gets_0_and_gives_no_gradient() {
 /// libtorch gives NaN before 2.5, and 0 from then on, as ours does with each.
 #[test]
 fn libtorch_gives_0_or_nan_to_a_query_without_keys() {
+    let _generator = seeded();
     for kind in [Kind::Float, Kind::Double, Kind::BFloat16] {
         for leading in [&[2][..], &[2, 3], &[2, 2, 3]] {
             let random = || Tensor::randn([leading, &[4, 8]].concat(), (kind, device()));
@@ -403,6 +411,7 @@ fn it_draws_in_evaluation_under_monte_carlo_for_each_pass_anew() {
 
 #[test]
 fn a_mask_made_of_the_batch_is_folded_and_another_is_an_error() {
+    let _generator = seeded();
     let layer = Attention::new(P).unwrap().with_causal(true);
     let x = nonzero(&[3, 6, 8]);
     let outside = Tensor::ones([3, 1, 6], (Kind::Bool, device()));
@@ -429,6 +438,7 @@ fn a_mask_made_of_the_batch_is_folded_and_another_is_an_error() {
 
 #[test]
 fn a_trace_draws_anew_in_each_call() {
+    let _generator = seeded();
     let layer = Attention::new(0.5).unwrap().with_causal(true);
     let x = nonzero(&[2, 3, 16, 8]);
     let mut model =
@@ -446,6 +456,7 @@ fn a_trace_draws_anew_in_each_call() {
 
 #[test]
 fn an_input_that_does_not_fit_is_an_error_and_takes_no_step() {
+    let _generator = seeded();
     let zeros = |size: &[i64]| Tensor::zeros(size, float());
     let x = || zeros(&[2, 4, 5, 8]);
     let heads = "the same leading dimensions, except for heads whose number divides the query's";
@@ -517,6 +528,7 @@ fn an_input_that_does_not_fit_is_an_error_and_takes_no_step() {
 
 #[test]
 fn empty_inputs_have_empty_outputs_or_zeros_and_take_no_step() {
+    let _generator = seeded();
     let layer = Attention::new(P).unwrap().with_causal(true).with_seed(SEED);
     let zeros = |size: &[i64]| Tensor::zeros(size, float());
     for (query, key, expected) in [
@@ -534,6 +546,7 @@ fn empty_inputs_have_empty_outputs_or_zeros_and_take_no_step() {
 /// Views and other memory formats give what contiguous inputs give.
 #[test]
 fn inputs_may_lie_in_memory_in_any_order() {
+    let _generator = seeded();
     let split = || Tensor::randn([2, 5, 3, 8], (Kind::Double, device())).transpose(1, 2);
     let case = Case { inputs: [split(), split(), split()], mask: None, causal: true, scale: None };
     let inputs = case.inputs.each_ref().map(Tensor::contiguous);
@@ -544,6 +557,7 @@ fn inputs_may_lie_in_memory_in_any_order() {
 
 #[test]
 fn it_prints_itself_in_a_line() {
+    let _generator = seeded();
     let layer = Attention::new(P).unwrap().with_seed(SEED);
     assert_eq!(layer.to_string(), "Attention(p=0.3, causal=false)");
     let layer = layer.with_causal(true).with_scale(2.0);

@@ -42,7 +42,7 @@
 mod common;
 
 use common::{
-    alone, assert_close, assert_same_bits, count_kept, device, elements, float, gradient, nonzero,
+    assert_close, assert_same_bits, count_kept, device, elements, float, gradient, nonzero, seeded,
 };
 use tch::nn::{self, ModuleT};
 use tch::{Kind, TchError, Tensor};
@@ -52,13 +52,6 @@ use tch_dropout::{
 
 const SEED: u64 = 7;
 const P: f64 = 0.3;
-
-/// Takes libtorch's generator for a test, and seeds it.
-fn seeded() -> impl Drop {
-    let generator = alone();
-    tch::manual_seed(1);
-    generator
-}
 
 /// A layer that drops the same in its first step, each time that it is made.
 fn attention(p: f64) -> Attention {
@@ -514,6 +507,7 @@ fn causal_counts_from_the_upper_left() {
 
 #[test]
 fn inputs_that_do_not_fit_are_errors() {
+    let _generator = seeded();
     let x = || nonzero(&[1, 4, 8, 16]);
     for train in [true, false] {
         let half = x().to_kind(Kind::Half);
@@ -571,6 +565,7 @@ fn masks_of_each_shape_and_kind() {
 /// Queries, keys and values are 4, and so is what a query finds, whichever keys it sees: the output is 4 · 4.
 #[test]
 fn a_layer_of_ones_gives_16() {
+    let _generator = seeded();
     for causal in [true, false] {
         let vs = store();
         let config = MultiHeadAttentionConfig { p: 0.0, causal, ..Default::default() };
@@ -611,6 +606,7 @@ fn padding_changes_nothing_in_training() {
 
 #[test]
 fn without_biases_there_are_none() {
+    let _generator = seeded();
     let vs = store();
     let config = MultiHeadAttentionConfig { bias: false, ..Default::default() };
     let layer = multi_head_attention(vs.root(), 10, 1, config).unwrap();

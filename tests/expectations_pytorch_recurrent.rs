@@ -24,7 +24,7 @@
 mod common;
 
 use common::{
-    alone, assert_binomial, assert_close, assert_same_bits, count_kept, device, elements, gradient,
+    assert_binomial, assert_close, assert_same_bits, count_kept, device, elements, gradient, seeded,
 };
 use tch::nn::{self, RNNConfig};
 use tch::{Kind, Tensor};
@@ -32,13 +32,6 @@ use tch_dropout::{
     Error, Gru, GruConfig, Lstm, LstmConfig, RecurrentDropout, RnnT, Stream, TrueDropout,
     WeightDrop, Zoneout, gru, lstm,
 };
-
-/// Takes libtorch's generator for a test, and seeds it.
-fn seeded() -> impl Drop {
-    let generator = alone();
-    tch::manual_seed(1);
-    generator
-}
 
 /// The tensors of a state: h, and in an LSTM c.
 type State = Vec<Tensor>;
@@ -176,6 +169,7 @@ fn assert_same(a: &(Tensor, State), b: &(Tensor, State), same: bool) {
 /// the gates are held open or shut and the recurrent weights are 0, which leaves tanh, and in an LSTM tanh of tanh.
 #[test]
 fn dropout_sits_between_the_layers() {
+    let _generator = seeded();
     const UNITS: i64 = 1000;
     for name in CELLS {
         // The biases that hold the gates, and which rows are the candidate's.

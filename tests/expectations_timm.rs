@@ -33,7 +33,7 @@
 mod common;
 
 use common::{
-    alone, assert_binomial, assert_close, assert_same_bits, count_kept, device, float, nonzero,
+    assert_binomial, assert_close, assert_same_bits, count_kept, device, float, nonzero, seeded,
 };
 use tch::nn::ModuleT;
 use tch::{Kind, Tensor};
@@ -41,13 +41,6 @@ use tch_dropout::{
     DropBlock, Dropout, Error, PatchDropout, StochasticDepth, TrueDropout, gather_tokens, schedule,
     stochastic_depth_rates,
 };
-
-/// Takes libtorch's generator for a test, and seeds it.
-fn seeded() -> impl Drop {
-    let generator = alone();
-    tch::manual_seed(1);
-    generator
-}
 
 fn ones(size: &[i64]) -> Tensor {
     Tensor::ones(size, float())

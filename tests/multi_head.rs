@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::{
     alone, assert_binomial, assert_close, assert_same_bits, count_kept, device, elements, float,
-    gradient, nonzero, panic_text,
+    gradient, nonzero, panic_text, seeded,
 };
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
@@ -173,6 +173,7 @@ fn shapes(vs: &nn::VarStore) -> BTreeMap<String, Vec<i64>> {
 
 #[test]
 fn its_variables_are_those_of_pytorchs_module() {
+    let _generator = seeded();
     let expect = |config: MultiHeadAttentionConfig, expected: &[(&str, &[i64])]| {
         let vs = store();
         multi_head_attention(vs.root() / "self_attn", FEATURES, HEADS, config).unwrap();
@@ -192,6 +193,7 @@ fn its_variables_are_those_of_pytorchs_module() {
 
 #[test]
 fn a_state_dict_is_saved_and_loaded() {
+    let _generator = seeded();
     let file = tempfile::NamedTempFile::with_suffix(".safetensors").unwrap();
     let random = |size: &[i64]| Tensor::randn(size, float());
     let state = [
@@ -218,6 +220,7 @@ fn a_state_dict_is_saved_and_loaded() {
 /// Grouped heads are a full layer whose heads have the same rows for their keys and values.
 #[test]
 fn grouped_heads_are_repeated_rows() {
+    let _generator = seeded();
     let (mut vs, mut full_vs) = (store(), store());
     let config = MultiHeadAttentionConfig { p: P, ..Default::default() };
     let grouped = layer(&mut vs, MultiHeadAttentionConfig { kv_heads: Some(2), ..config });
@@ -249,6 +252,7 @@ fn grouped_heads_are_repeated_rows() {
 /// As `nn.MultiheadAttention` begins: Glorot's uniform distribution, the linear layer's, and biases of 0.
 #[test]
 fn the_variables_begin_as_pytorchs() {
+    let _generator = seeded();
     let vs = store();
     let layer = multi_head_attention(vs.root(), 256, 4, Default::default()).unwrap();
     for (weight, bound) in
@@ -265,6 +269,7 @@ fn the_variables_begin_as_pytorchs() {
 
 #[test]
 fn all_variables_and_inputs_have_gradients() {
+    let _generator = seeded();
     let mut vs = store();
     let layer =
         layer(&mut vs, MultiHeadAttentionConfig { p: P, kv_heads: Some(2), ..Default::default() });
@@ -300,6 +305,7 @@ fn all_variables_and_inputs_have_gradients() {
 
 #[test]
 fn evaluation_drops_nothing() {
+    let _generator = seeded();
     let x = Tensor::randn([2, 5, FEATURES], float());
     let vs = store();
     for p in [0.0, P, 1.0] {
@@ -323,6 +329,7 @@ fn evaluation_drops_nothing() {
 
 #[test]
 fn it_has_a_stream_as_any_layer() {
+    let _generator = seeded();
     let vs = store();
     let layer = multi_head_attention(vs.root(), FEATURES, HEADS, Default::default()).unwrap();
     assert!(layer.stream().is_none());
@@ -376,6 +383,7 @@ fn it_draws_in_evaluation_under_monte_carlo_for_each_pass_anew() {
 
 #[test]
 fn an_input_that_does_not_fit_is_an_error_and_takes_no_step() {
+    let _generator = seeded();
     let vs = store();
     let layer = multi_head_attention(vs.root(), FEATURES, HEADS, Default::default())
         .unwrap()
@@ -413,6 +421,7 @@ fn an_input_that_does_not_fit_is_an_error_and_takes_no_step() {
 
 #[test]
 fn heads_that_do_not_fit_are_an_error_and_nothing_is_added() {
+    let _generator = seeded();
     let vs = store();
     for (embed_dim, num_heads, kv_heads) in
         [(8, 3, None), (0, 1, None), (8, 0, None), (8, -2, None), (-8, 2, None), (8, 4, Some(3))]
@@ -436,6 +445,7 @@ fn heads_that_do_not_fit_are_an_error_and_nothing_is_added() {
 
 #[test]
 fn an_empty_batch_and_kinds() {
+    let _generator = seeded();
     for kind in [Kind::Float, Kind::Double, Kind::BFloat16, Kind::Half] {
         let mut vs = store();
         let layer = multi_head_attention(vs.root(), FEATURES, HEADS, Default::default())
@@ -455,6 +465,7 @@ fn an_empty_batch_and_kinds() {
 
 #[test]
 fn it_prints_itself_in_a_line_and_fits_a_sequence() {
+    let _generator = seeded();
     let vs = store();
     let config = MultiHeadAttentionConfig { kv_heads: Some(2), causal: true, ..Default::default() };
     let layer = multi_head_attention(vs.root(), FEATURES, HEADS, config).unwrap();
