@@ -4,8 +4,8 @@
 #     sh scripts/other-machines.sh check            # the library compiles for them
 #     sh scripts/other-machines.sh test [ARG ...]   # its tests on Linux for aarch64, under emulation
 #
-# The ARGs go to cargo test; `--lib` runs the unit tests only. Without any, all tests run but `statistics`, which would
-# take hours; the bits are those that it examines on this machine, as the other tests see.
+# The ARGs go to cargo test; `--lib` runs the unit tests only. Without any, all run but doctests, and `statistics`,
+# which would take hours; the other tests show that the bits are the same as here.
 #
 # Rust's standard library for a target comes from rustup (`rustup target add`), or else is built from its
 # sources: `rustup component add rust-src`, or on Debian `apt install rustc-web rust-web-src` and
@@ -39,7 +39,7 @@ cargo_for() {
 # A check links nothing, so that a C compiler that makes nothing will do. With doc-only, build.rs compiles no C++
 # either: what calls it is checked, as in a build with the feature `recompute`.
 check() {
-    export RUSTFLAGS="--cfg recompute"
+    export RUSTFLAGS="${RUSTFLAGS:-} --cfg recompute"
     for target in aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-pc-windows-gnu; do
         name=$(echo "$target" | tr - _)
         export "CC_$name=true" "AR_$name=true"

@@ -209,7 +209,8 @@ pub enum Error {
     Torch(#[from] TchError),
 }
 
-/// For `?` in a function that returns tch's error, as those around `Tensor::f_dropout` do.
+/// For `?` in a function that returns tch's error, as those around `Tensor::f_dropout` do. An error of this crate
+/// becomes a [`TchError::Torch`] with its text, which tch prints after "Internal torch error: ".
 ///
 /// ```
 /// # use tch::{TchError, Tensor};

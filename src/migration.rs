@@ -5,7 +5,7 @@
 //!
 //! # `x.dropout(p, train)`
 //!
-//! Search for `.dropout(`, and replace:
+//! Search for `dropout(`, and replace:
 //!
 //! | tch | here |
 //! | --- | --- |

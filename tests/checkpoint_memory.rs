@@ -6,7 +6,7 @@ mod common;
 use std::process::Command;
 use std::{env, fs};
 
-use common::{alone, elements, stdout};
+use common::{alone, elements, stderr, stdout};
 use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{checkpoint, f_checkpoint};
@@ -34,7 +34,7 @@ fn in_its_own_process(name: &str, test: fn()) {
         .output()
         .unwrap();
     let output = stdout(&child);
-    assert!(child.status.success() && output.contains("1 passed"), "{output}");
+    assert!(child.status.success() && output.contains("1 passed"), "{output}{}", stderr(&child));
 }
 
 /// Four tensors as large as its input, which its gradient needs.

@@ -113,6 +113,7 @@ fn p_of_1_leaves_one_patch() {
 
 #[test]
 fn evaluation_and_p_of_0_return_the_input() {
+    let _generator = seeded();
     let x = nonzero(&[2, 17, 3]);
     for (p, train) in [(0.5, false), (0.99, false), (0.0, true), (0.0, false)] {
         let y = patch_dropout(p, 1).forward_t(&x, train);
@@ -191,6 +192,7 @@ fn kept_paths_grow_by_the_keep_probability() {
 /// timm's `torch.linspace(0, rate, sum(depths))`, in one row or cut into stages.
 #[test]
 fn rates_rise_from_0_to_the_last_block() {
+    let _generator = seeded();
     for (rate, depths) in [(0.1, [3, 3, 9, 3]), (0.4, [3, 3, 27, 3]), (0.0, [1, 1, 1, 1])] {
         let total: i64 = depths.iter().sum();
         let linspace = Tensor::linspace(0.0, rate, total, (Kind::Double, device()));
