@@ -48,10 +48,12 @@ check() {
     done
 }
 
-# What a program of aarch64 finds in place of this machine's: Debian's libraries, and a description of the CPU,
-# without which libtorch's library for that crashes. qemu has none before 8.1.
+# What a program of aarch64 finds in place of this machine's: Debian's libraries, and two descriptions of the CPU.
+# Without the first, libtorch's library for that crashes (qemu has none before 8.1); without the other, it complains.
 emulated_system() {
-    mkdir -p "$1/proc"
+    identification=$1/sys/devices/system/cpu/cpu0/regs/identification
+    mkdir -p "$1/proc" "$identification"
+    echo 0x00000000413fd0c1 >"$identification/midr_el1"
     ln -sfn /usr/aarch64-linux-gnu/lib "$1/lib"
     for processor in 0 1; do
         echo "processor : $processor
