@@ -4,8 +4,8 @@
 #     sh scripts/other-machines.sh check            # the library compiles for them
 #     sh scripts/other-machines.sh test [ARG ...]   # its tests on Linux for aarch64, under emulation
 #
-# The ARGs go to cargo test; `--lib` runs the unit tests only. Without any, all run but doctests, and `statistics`,
-# which would take hours; the other tests show that the bits are the same as here.
+# The ARGs go to cargo test; `--lib` runs the unit tests only. Without any, all run but doctests, and `statistics`
+# and `language_model`, which would take hours; the other tests show that the bits are the same as here.
 #
 # Rust's standard library for a target comes from rustup (`rustup target add`), or else is built from its
 # sources: `rustup component add rust-src`, or on Debian `apt install rustc-web rust-web-src` and
@@ -67,10 +67,13 @@ CPU revision : 1
     done >"$1/proc/cpuinfo"
 }
 
-all_tests_but_statistics() {
+all_short_tests() {
     for file in tests/*.rs tests/*/main.rs; do
         name=$(basename "${file%/main.rs}" .rs)
-        [ "$name" = statistics ] || echo "--test $name"
+        case $name in
+        statistics | language_model) ;;
+        *) echo "--test $name" ;;
+        esac
     done
 }
 
@@ -87,7 +90,7 @@ test_aarch64() {
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER QEMU_LD_PREFIX
     cargo_for aarch64-unknown-linux-gnu build --examples # which some tests run
     # shellcheck disable=SC2046 # an option and a name for each
-    [ $# -gt 0 ] || set -- --no-fail-fast --lib $(all_tests_but_statistics)
+    [ $# -gt 0 ] || set -- --no-fail-fast --lib $(all_short_tests)
     cargo_for aarch64-unknown-linux-gnu test "$@"
 }
 
