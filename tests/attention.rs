@@ -144,8 +144,7 @@ fn tolerance(kind: Kind) -> f64 {
 
 #[test]
 fn without_dropout_it_is_libtorchs() {
-    let _alone = alone();
-    tch::manual_seed(1);
+    let _generator = seeded();
     for kind in [Kind::Float, Kind::Double, Kind::BFloat16, Kind::Half] {
         for case in cases(kind) {
             let expected = case.libtorchs();
@@ -557,7 +556,6 @@ fn inputs_may_lie_in_memory_in_any_order() {
 
 #[test]
 fn it_prints_itself_in_a_line() {
-    let _generator = seeded();
     let layer = Attention::new(P).unwrap().with_seed(SEED);
     assert_eq!(layer.to_string(), "Attention(p=0.3, causal=false)");
     let layer = layer.with_causal(true).with_scale(2.0);

@@ -192,7 +192,6 @@ fn kept_paths_grow_by_the_keep_probability() {
 /// timm's `torch.linspace(0, rate, sum(depths))`, in one row or cut into stages.
 #[test]
 fn rates_rise_from_0_to_the_last_block() {
-    let _generator = seeded();
     for (rate, depths) in [(0.1, [3, 3, 9, 3]), (0.4, [3, 3, 27, 3]), (0.0, [1, 1, 1, 1])] {
         let total: i64 = depths.iter().sum();
         let linspace = Tensor::linspace(0.0, rate, total, (Kind::Double, device()));

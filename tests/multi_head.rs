@@ -83,8 +83,7 @@ fn configs() -> Vec<MultiHeadAttentionConfig> {
 
 #[test]
 fn it_is_its_definition_head_by_head() {
-    let _alone = alone();
-    tch::manual_seed(1);
+    let _generator = seeded();
     for config in configs() {
         let mut vs = store();
         let layer = layer(&mut vs, config);
