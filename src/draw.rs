@@ -3,12 +3,13 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::replay;
-use crate::cpu::{ImplicitMask, Layout};
-use crate::device;
 use crate::effect::{Effect, Outcome};
 use crate::error::{Error, Result};
+use crate::implicit_mask::ImplicitMask;
 use crate::kind::real_kind;
+use crate::layout::Layout;
 use crate::noise_shape::NoiseShape;
+use crate::numbers::Numbers;
 use crate::probability::Probability;
 use crate::product::{broadcast_product, product, repeat_rows};
 use crate::rng::counter::Counter;
@@ -32,9 +33,9 @@ pub(crate) struct Draw<'a> {
 
 /// A mask, by the source of its random numbers.
 enum Source {
-    /// Philox, for an input on the CPU; not stored yet.
+    /// Philox; not stored yet.
     Counter(ImplicitMask),
-    /// libtorch's generator, or Philox for an input on another device. It is on the input's device.
+    /// libtorch's generator for the input's device.
     Stored(Tensor),
 }
 
@@ -135,12 +136,6 @@ impl Draw<'_> {
                 return self.drawn_by_libtorch(mask);
             }
         };
-        let outcome = self.effect.at(self.p);
-        if x.device() != Device::Cpu {
-            let options = (self.kind, x.device());
-            let mask = device::mask(counter, self.p, outcome, &self.size, options)?;
-            return Ok(Source::Stored(mask));
-        }
         // With a seed, a mask is drawn in the order of its indices, so it does not depend on x's memory
         // format.
         let seeded = self.stream.is_some();
@@ -149,7 +144,8 @@ impl Draw<'_> {
         } else {
             Layout::contiguous(&self.size, self.kind)
         };
-        Ok(Source::Counter(ImplicitMask::new(counter, self.p, outcome, layout)))
+        let numbers = Numbers::new(counter, self.p, self.effect.at(self.p));
+        Ok(Source::Counter(ImplicitMask::new(numbers, layout, x.device())))
     }
 
     /// Drawn by libtorch's generator, into a tensor of the mask's size and kind.

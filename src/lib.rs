@@ -117,22 +117,24 @@ pub mod schedule;
 mod stochastic_depth;
 // What every layer holds: p, a noise shape, a stream.
 mod noise;
-// One draw: from an input to its mask, or to the product. Chooses the source of random numbers: the CPU code,
-// that for GPUs, or libtorch's generator (without a seed on a GPU, and in a trace).
+// One draw: from an input to its mask, or to the product. Chooses the source of random numbers: a counter, or
+// libtorch's generator (without a seed on a GPU, and in a trace).
 mod draw;
 // Segments of a model that are run again in the backward pass, and draw the same masks.
 mod checkpoint;
 // An input times a mask that is not stored.
 mod product;
-// Masks with a seed on a GPU: the same ones, by libtorch's operations.
-mod device;
-// Masks on the CPU: bits against a threshold, instruction sets, threads.
+// A mask that is defined by a counter: asks its device to write it, or its product with x.
+mod implicit_mask;
+// Masks and products on the CPU: bits against a threshold, instruction sets, threads.
 mod cpu;
 // A backward pass that is a Rust closure.
 #[cfg(recompute)]
 mod autograd;
 // Monte Carlo dropout: repeated passes, and the scope that makes layers draw.
 mod monte_carlo;
+// What defines a mask's numbers.
+mod numbers;
 // Random numbers: Philox, the layout of its counter, a layer's stream.
 mod rng;
 // Each layer's formula: what kept and dropped elements become.
@@ -141,6 +143,7 @@ mod effect;
 mod fused_attention;
 // Small helpers that import almost nothing.
 mod kind;
+mod layout;
 #[cfg(libtorch_cuda)]
 mod link_cuda;
 mod noise_shape;
@@ -152,8 +155,6 @@ mod error;
 pub use alpha_dropout::AlphaDropout;
 pub use attention::Attention;
 pub use checkpoint::{Checkpoint, checkpoint, checkpoint_many, f_checkpoint, f_checkpoint_many};
-#[doc(hidden)]
-pub use device::DRAWN_FROM;
 pub use drop_block::DropBlock;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};

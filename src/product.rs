@@ -2,10 +2,10 @@
 
 use tch::Tensor;
 
-use crate::cpu::ImplicitMask;
 #[cfg(recompute)]
 use crate::cpu::large_like;
 use crate::error::Result;
+use crate::implicit_mask::ImplicitMask;
 
 /// `x` times the mask, and what the mask adds; plus `residual`, if there is one.
 ///
@@ -166,8 +166,10 @@ mod tests {
     use tch::{Device, Kind, Tensor};
 
     use super::{broadcast_product, in_large_memory};
-    use crate::cpu::{ImplicitMask, Layout};
     use crate::effect::{Affine, Outcome};
+    use crate::implicit_mask::ImplicitMask;
+    use crate::layout::Layout;
+    use crate::numbers::Numbers;
     use crate::probability::Probability;
     use crate::rng::counter::Counter;
 
@@ -177,7 +179,7 @@ mod tests {
         let (counter, p) = (Counter::of_stream(7, 1, 0, 2), Probability::new(0.5).unwrap());
         let layout = Layout::contiguous(&[3, 600, 600], Kind::Float);
         let outcome = Outcome::Bernoulli(Affine::times(2.0));
-        let mask = ImplicitMask::new(counter, p, outcome, layout);
+        let mask = ImplicitMask::new(Numbers::new(counter, p, outcome), layout, Device::Cpu);
         let x = Tensor::rand([600, 600], (Kind::Float, Device::Cpu));
         let stored = mask.stored().unwrap();
         assert!(in_large_memory(&mask, 1, &stored, &x).unwrap().is_none());

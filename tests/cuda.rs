@@ -2,12 +2,10 @@
 
 mod common;
 
-use std::sync::atomic::Ordering;
-
-use common::{SHAPES, alone, assert_binomial, assert_same_bits, count_kept};
+use common::{SHAPES, assert_binomial, assert_same_bits, count_kept};
 use tch::nn::{self, ModuleT};
 use tch::{Cuda, Device, Kind, Tensor};
-use tch_dropout::{AlphaDropout, DRAWN_FROM, Dropout, GaussianDropout, TrueDropout, drop_connect};
+use tch_dropout::{AlphaDropout, Dropout, GaussianDropout, TrueDropout, drop_connect};
 
 fn gpu() -> Option<Device> {
     if Cuda::is_available() {
@@ -19,35 +17,20 @@ fn gpu() -> Option<Device> {
     None
 }
 
-/// Whether a mask with a seed is drawn on the GPU, or on the CPU and copied. src/device/tests.rs makes sure that
-/// this GPU can draw.
-fn drawn_or_copied(test: impl Fn()) {
-    let _alone = alone();
-    let usual = DRAWN_FROM.load(Ordering::Relaxed);
-    for from in [0, usize::MAX] {
-        DRAWN_FROM.store(from, Ordering::Relaxed);
-        test();
-    }
-    DRAWN_FROM.store(usual, Ordering::Relaxed);
-}
-
 #[test]
 fn a_seed_gives_the_mask_that_it_gives_on_a_cpu() {
     let Some(gpu) = gpu() else { return };
-    drawn_or_copied(|| {
-        for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16] {
-            for (shape, p) in
-                SHAPES.into_iter().flat_map(|shape| [(shape.clone(), 0.3), (shape, 0.5)])
-            {
-                let x = Tensor::ones([64, 48, 5], (kind, Device::Cpu));
-                let layer =
-                    || TrueDropout::new(p).unwrap().with_noise_shape(shape.clone()).with_seed(7);
-                let y = layer().forward_t(&x.to_device(gpu), true);
-                assert_eq!((y.device(), y.kind()), (gpu, kind));
-                assert_same_bits(&y.to_device(Device::Cpu), &layer().forward_t(&x, true));
-            }
+    for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16] {
+        for (shape, p) in SHAPES.into_iter().flat_map(|shape| [(shape.clone(), 0.3), (shape, 0.5)])
+        {
+            let x = Tensor::ones([64, 48, 5], (kind, Device::Cpu));
+            let layer =
+                || TrueDropout::new(p).unwrap().with_noise_shape(shape.clone()).with_seed(7);
+            let y = layer().forward_t(&x.to_device(gpu), true);
+            assert_eq!((y.device(), y.kind()), (gpu, kind));
+            assert_same_bits(&y.to_device(Device::Cpu), &layer().forward_t(&x, true));
         }
-    });
+    }
 }
 
 #[test]
@@ -64,16 +47,14 @@ fn a_large_mask_is_the_cpus_too() {
 #[test]
 fn the_other_layers_draw_what_they_draw_on_a_cpu() {
     let Some(gpu) = gpu() else { return };
-    drawn_or_copied(|| {
-        let x = Tensor::ones([300, 100], (Kind::Float, Device::Cpu));
-        let gaussian = || GaussianDropout::elements(0.3).unwrap().with_seed(7);
-        let mask = gaussian().draw_mask(&x.to_device(gpu), true).unwrap();
-        assert_same_bits(&mask.to_device(Device::Cpu), &gaussian().draw_mask(&x, true).unwrap());
-        // Its output has two values; which element has which is the draw.
-        let alpha = || AlphaDropout::elements(0.3).unwrap().with_seed(7);
-        let y = alpha().forward_t(&x.to_device(gpu), true).to_device(Device::Cpu);
-        assert_eq!(y.gt(0), alpha().forward_t(&x, true).gt(0));
-    });
+    let x = Tensor::ones([300, 100], (Kind::Float, Device::Cpu));
+    let gaussian = || GaussianDropout::elements(0.3).unwrap().with_seed(7);
+    let mask = gaussian().draw_mask(&x.to_device(gpu), true).unwrap();
+    assert_same_bits(&mask.to_device(Device::Cpu), &gaussian().draw_mask(&x, true).unwrap());
+    // Its output has two values; which element has which is the draw.
+    let alpha = || AlphaDropout::elements(0.3).unwrap().with_seed(7);
+    let y = alpha().forward_t(&x.to_device(gpu), true).to_device(Device::Cpu);
+    assert_eq!(y.gt(0), alpha().forward_t(&x, true).gt(0));
 }
 
 #[test]
@@ -116,13 +97,11 @@ fn edges_on_a_gpu() {
 #[test]
 fn gradients_on_a_gpu() {
     let Some(gpu) = gpu() else { return };
-    drawn_or_copied(|| {
-        let x = Tensor::randn([8, 9], (Kind::Float, gpu)).set_requires_grad(true);
-        let layer = TrueDropout::new(0.5).unwrap().with_seed(1);
-        layer.forward_t(&x, true).sum(Kind::Float).backward();
-        layer.stream().unwrap().set_step(0).unwrap();
-        assert_same_bits(&x.grad(), &layer.draw_mask(&x, true).unwrap().expand_as(&x));
-    });
+    let x = Tensor::randn([8, 9], (Kind::Float, gpu)).set_requires_grad(true);
+    let layer = TrueDropout::new(0.5).unwrap().with_seed(1);
+    layer.forward_t(&x, true).sum(Kind::Float).backward();
+    layer.stream().unwrap().set_step(0).unwrap();
+    assert_same_bits(&x.grad(), &layer.draw_mask(&x, true).unwrap().expand_as(&x));
 }
 
 #[test]
@@ -130,8 +109,6 @@ fn drop_connect_on_a_gpu() {
     let Some(gpu) = gpu() else { return };
     let vs = nn::VarStore::new(gpu);
     let layer = drop_connect(vs.root(), 8, 4, Default::default()).unwrap().with_seed(1);
-    drawn_or_copied(|| {
-        let y = layer.forward_t(&Tensor::ones([16, 8], (Kind::Float, gpu)), true);
-        assert_eq!((y.device(), y.size()), (gpu, vec![16, 4]));
-    });
+    let y = layer.forward_t(&Tensor::ones([16, 8], (Kind::Float, gpu)), true);
+    assert_eq!((y.device(), y.size()), (gpu, vec![16, 4]));
 }

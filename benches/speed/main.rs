@@ -9,7 +9,6 @@ mod child;
 mod contest;
 mod family;
 mod machine;
-mod seeded;
 mod timing;
 mod transformer;
 
@@ -75,8 +74,6 @@ enum Part {
     Curve,
     /// The other layers, each against its peer
     Family,
-    /// On a GPU, where a mask with a seed is drawn: there, or on the CPU
-    Seeded,
     /// Layers in a row, whose outputs the graph keeps: time and memory
     Chain,
     /// A chain of blocks, and how much memory checkpoints around them save
@@ -148,10 +145,6 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     if wanted(Part::Family) {
         let table = family::table(device, effort);
         writeln!(out, "\nother layers, f32, p = {}\n{table}", family::P)?;
-    }
-    if wanted(Part::Seeded) && device.is_cuda() {
-        let table = seeded::table(device, effort);
-        writeln!(out, "\nwhere a mask with a seed is drawn, f32, forward\n{table}")?;
     }
     if wanted(Part::Chain) && !device.is_cuda() {
         let sizes: &[i64] = if args.quick { &[256] } else { &[2048, 4096] };

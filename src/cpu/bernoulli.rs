@@ -10,12 +10,11 @@
 //! quarter longer (one thread of an AMD EPYC, AVX-512); with seven to ten, the times differed by 5 %. Sixteen
 //! bits at once, compared as integers, would draw twice as much.
 
-use crate::probability::Probability;
 use crate::rng::counter::Counter;
 use crate::rng::philox::WORDS;
 
 /// Bits that every element of a tile draws, unless `p` has fewer binary digits.
-pub(crate) const PLANES: u32 = 8;
+pub(super) const PLANES: u32 = 8;
 
 /// Whether the elements of a tile are kept: bit j of word l stands for element `64 j + l`.
 pub(super) type Keep = [u32; WORDS];
@@ -29,8 +28,8 @@ pub(super) struct Bernoulli {
 }
 
 impl Bernoulli {
-    pub(super) fn new(counter: Counter, p: Probability) -> Self {
-        Bernoulli { counter, threshold: p.threshold() }
+    pub(super) fn new(counter: Counter, threshold: Option<u64>) -> Self {
+        Bernoulli { counter, threshold }
     }
 
     /// Decides one tile.

@@ -11,54 +11,18 @@ use super::large;
 use super::openmp;
 use super::source::Source;
 use crate::error::Result;
+use crate::layout::{Layout, is_dense};
 use crate::rng::counter::TILE;
 
 /// The fewest elements per thread, if one costs as little as a kept or dropped one; with fewer, waking a thread
 /// costs more than it saves. ATen's `GRAIN_SIZE`.
 pub(super) const GRAIN_SIZE: usize = 32 * 1024;
 
-/// A tensor's size, its strides unless it is contiguous, and its kind.
-#[derive(Clone, Debug)]
-pub(crate) struct Layout {
-    pub(crate) size: Vec<i64>,
-    strides: Option<Vec<i64>>,
-    pub(crate) kind: Kind,
-}
-
-impl Layout {
-    pub(crate) fn contiguous(size: &[i64], kind: Kind) -> Self {
-        Layout { size: size.to_vec(), strides: None, kind }
-    }
-
-    /// Of the size, kind and memory format of `x`, without its gaps and overlaps.
-    pub(crate) fn like(x: &Tensor) -> Result<Self> {
-        let strides = match () {
-            () if x.is_contiguous() => None,
-            () if is_dense(&x.size(), &x.stride()) => Some(x.stride()),
-            () => Some(x.f_empty_like()?.stride()),
-        };
-        Ok(Layout { size: x.size(), strides, kind: x.kind() })
-    }
-
-    fn allocate(&self) -> Result<Tensor> {
-        if let Some(tensor) = large::empty(&self.size, self.strides.as_deref(), self.kind) {
-            return Ok(tensor);
-        }
-        let options = (self.kind, Device::Cpu);
-        Ok(match &self.strides {
-            None => Tensor::f_empty(&self.size, options)?,
-            Some(strides) => Tensor::f_empty_strided(&self.size, strides, options)?,
-        })
-    }
-
-    /// Whether the elements of `x` lie in memory in the same order, without gaps.
-    fn is_of(&self, x: &Tensor) -> bool {
-        x.kind() == self.kind
-            && x.size() == self.size
-            && match &self.strides {
-                None => x.is_contiguous(),
-                Some(strides) => x.stride() == *strides && is_dense(&self.size, strides),
-            }
+/// A new CPU tensor of this layout, whose contents are undefined.
+fn allocate(layout: &Layout) -> Result<Tensor> {
+    match large::empty(&layout.size, layout.strides.as_deref(), layout.kind) {
+        Some(tensor) => Ok(tensor),
+        None => layout.empty(Device::Cpu),
     }
 }
 
@@ -82,7 +46,7 @@ pub(super) fn filled<S: Source, F: Fill<S>>(
     source: &S,
     fill: &F,
 ) -> Result<Tensor> {
-    let tensor = layout.allocate()?;
+    let tensor = allocate(layout)?;
     let elements = tensor.numel();
     assert!(
         tensor.device() == Device::Cpu
@@ -159,8 +123,7 @@ elements!(f32, Float; f64, Double; half::f16, Half; half::bf16, BFloat16);
 
 /// The elements of `x` in the order of memory, if they lie there as the layout has them.
 pub(super) fn elements_of<'a, T: Element>(x: &'a Tensor, layout: &Layout) -> Option<&'a [T]> {
-    // A negated view has a bit set, and its memory has the opposite sign.
-    if x.device() != Device::Cpu || x.kind() != T::KIND || !layout.is_of(x) || x.is_neg() {
+    if x.device() != Device::Cpu || x.kind() != T::KIND || !layout.is_of(x) {
         return None;
     }
     let memory = x.data_ptr().cast::<T>().cast_const();
@@ -171,19 +134,6 @@ pub(super) fn elements_of<'a, T: Element>(x: &'a Tensor, layout: &Layout) -> Opt
     // from `memory` on, aligned. The tensor keeps its memory while it is borrowed. That nobody writes to an
     // input meanwhile is the rule for libtorch's own operations too.
     Some(unsafe { std::slice::from_raw_parts(memory, x.numel()) })
-}
-
-/// Whether the elements fill their memory without gaps or overlaps.
-fn is_dense(size: &[i64], strides: &[i64]) -> bool {
-    let mut dims: Vec<_> = strides.iter().zip(size).filter(|&(_, &size)| size != 1).collect();
-    dims.sort_unstable();
-    let mut step = 1;
-    size.contains(&0)
-        || dims.iter().all(|&(&stride, &size)| {
-            let fits = stride == step;
-            step *= size;
-            fits
-        })
 }
 
 /// Page faults are most of the cost of writing fresh memory; huge pages cause 512 times fewer.

@@ -48,12 +48,12 @@ impl Source for Normal {
 
 /// The lattice's `a`: close to 2³² divided by the golden ratio, and no partial quotient of its continued
 /// fraction is above 3, which is what makes a lattice even (Niederreiter 1992, section 5.1).
-pub(crate) const LATTICE: u32 = 0x9E37_78C1;
+const LATTICE: u32 = 0x9E37_78C1;
 
 /// The numbers of Cephes; the coefficient of the highest power comes first.
-pub(crate) mod cephes {
+mod cephes {
     /// `(ln(1 + m) - m + m² / 2) / m³`, for `1 + m` from sqrt(1/2) up to sqrt(2).
-    pub(crate) const LN: [f32; 9] = [
+    pub(super) const LN: [f32; 9] = [
         7.037_683_6e-2,
         -1.151_461e-1,
         1.167_699_9e-1,
@@ -65,15 +65,15 @@ pub(crate) mod cephes {
         0.333_333_3,
     ];
     /// ln 2 in two parts: the product of an exponent and the first is exact.
-    pub(crate) const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    pub(super) const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     /// `(sin x - x) / x³` by powers of x², up to an eighth of a turn.
-    pub(crate) const SIN: [f32; 3] = [-1.951_529_6e-4, 8.332_161e-3, -1.666_665_5e-1];
+    pub(super) const SIN: [f32; 3] = [-1.951_529_6e-4, 8.332_161e-3, -1.666_665_5e-1];
     /// `(cos x - 1 + x² / 2) / x⁴`, likewise.
-    pub(crate) const COS: [f32; 3] = [2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2];
+    pub(super) const COS: [f32; 3] = [2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2];
     /// An angle's unit, 2⁻³² turns.
-    pub(crate) const RADIANS: f32 = std::f32::consts::TAU / (1u64 << 32) as f32;
+    pub(super) const RADIANS: f32 = std::f32::consts::TAU / (1u64 << 32) as f32;
     /// The bits of sqrt(1/2).
-    pub(crate) const SQRT_HALF: u32 = 0x3F35_04F3;
+    pub(super) const SQRT_HALF: u32 = 0x3F35_04F3;
 }
 
 /// Two numbers from each word: the first halves of the pairs, then the second halves.

@@ -9,17 +9,18 @@ use std::marker::PhantomData;
 use super::bernoulli::Bernoulli;
 use super::dispatch::Instructions;
 use super::fill::{Factors, Fill, Mask, Product, Scaled, Shift, Sum};
-use super::memory::{GRAIN_SIZE, Layout, fill_memory, filled, part};
+use super::memory::{GRAIN_SIZE, fill_memory, filled, part};
 use super::normal::Normal;
 use super::number::{Number, Word};
 use super::openmp;
 use super::source::Source;
+use crate::layout::Layout;
 use crate::probability::Probability;
 use crate::rng::counter::{Counter, TILE};
 use crate::rng::philox;
 
 fn bernoulli(p: f64) -> Bernoulli {
-    Bernoulli::new(Counter::of_stream(7, 1, 0, 2), Probability::new(p).unwrap())
+    Bernoulli::new(Counter::of_stream(7, 1, 0, 2), Probability::new(p).unwrap().threshold())
 }
 
 fn normal() -> Normal {

@@ -75,11 +75,6 @@ impl Counter {
         philox::words(self.key, self.high, self.pool_low(tile, filled))
     }
 
-    /// The key, and the upper half of each block's counter.
-    pub(crate) fn key_and_high(&self) -> (u64, u64) {
-        (self.key, self.high)
-    }
-
     /// The lower half of the counter of a plane's first block in a tile. The tile's other blocks follow it,
     /// and then those of the next tile.
     #[inline(always)]

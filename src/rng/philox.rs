@@ -7,9 +7,9 @@ pub(crate) const SIDE_BY_SIDE: usize = 16;
 /// The 32-bit words that they give.
 pub(crate) const WORDS: usize = 4 * SIDE_BY_SIDE;
 
-pub(crate) const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
-pub(crate) const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
-pub(crate) const ROUNDS: usize = 10;
+const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
+const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+const ROUNDS: usize = 10;
 const LOW_WORD: u64 = 0xFFFF_FFFF;
 
 /// The words of `SIDE_BY_SIDE` consecutive counters, beginning with the one whose low half is `low`: the
