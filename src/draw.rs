@@ -3,6 +3,8 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::replay;
+#[cfg(recompute)]
+use crate::cuda;
 use crate::effect::{Effect, Outcome};
 use crate::error::{Error, Result};
 use crate::implicit_mask::ImplicitMask;
@@ -102,13 +104,13 @@ impl Draw<'_> {
         }
     }
 
-    /// Whether this is libtorch's own dropout, in one operation: on a GPU, where it takes one kernel, and in
-    /// a trace, which records it as such.
+    /// Whether this is libtorch's own dropout, in one operation: in a trace, which records it as such, and on a GPU that
+    /// has no kernel of ours.
     fn is_fused(&self, x: &Tensor) -> bool {
         let per_element = || match trace::is_tracing() {
             // The trace's next input may have another size.
             true => !self.shape.shared_dims(x.dim()).contains(&true),
-            false => x.device().is_cuda() && self.size == x.size(),
+            false => x.device().is_cuda() && !has_key(x.device()) && self.size == x.size(),
         };
         self.stream.is_none()
             && matches!(self.effect, Effect::Rescale)
@@ -126,9 +128,9 @@ impl Draw<'_> {
         }
         let counter = match self.stream {
             Some(stream) => replay::counter(|| stream.advance())?,
-            None if x.device() == Device::Cpu => {
+            None if has_key(x.device()) => {
                 // Moves the generator in any case, for what others draw from it afterwards.
-                let counter = Counter::from_libtorch()?;
+                let counter = counter_of_libtorch(x)?;
                 replay::counter(|| counter)?
             }
             None => {
@@ -173,4 +175,25 @@ impl Draw<'_> {
         }
         Ok(like.f_to_kind(self.kind)?)
     }
+}
+
+/// Whether a layer without a seed takes a key from this device's generator, and draws the mask from that. Elsewhere, libtorch
+/// draws it.
+fn has_key(device: Device) -> bool {
+    match device {
+        Device::Cpu => true,
+        #[cfg(recompute)]
+        Device::Cuda(gpu) => cuda::is_ready(gpu),
+        _ => false,
+    }
+}
+
+/// The counter of a draw that libtorch's generator decides.
+fn counter_of_libtorch(x: &Tensor) -> Result<Counter> {
+    #[cfg(recompute)]
+    if x.device() != Device::Cpu {
+        let (seed, offset) = crate::autograd::setting::take_offset(x)?;
+        return Ok(Counter::of_generator(seed, offset));
+    }
+    Counter::from_libtorch()
 }

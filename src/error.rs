@@ -196,6 +196,11 @@ pub enum Error {
     )]
     Traced,
 
+    /// NVIDIA's driver refused to run a kernel, in its own words. Not for a driver that is missing or too old: then the CPU
+    /// draws the masks.
+    #[error("the CUDA driver cannot run dropout's kernel: {0}")]
+    Driver(String),
+
     /// An error of Monte Carlo dropout.
     #[error(transparent)]
     MonteCarlo(#[from] MonteCarloError),

@@ -2,11 +2,11 @@
 
 use tch::{Device, Tensor};
 
-use crate::cpu;
 use crate::effect::Affine;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::numbers::Numbers;
+use crate::{cpu, cuda};
 
 /// A mask that is defined by its random numbers, and need not be stored. Its elements are drawn in the order
 /// of memory.
@@ -40,6 +40,11 @@ impl ImplicitMask {
     /// The mask itself. Where the device has no code of ours, it is drawn on the CPU and copied.
     pub(crate) fn stored(&self) -> Result<Tensor> {
         let ImplicitMask { numbers, layout, device } = self;
+        if let Device::Cuda(gpu) = *device
+            && let Some(mask) = cuda::mask(numbers, layout, gpu)?
+        {
+            return Ok(mask);
+        }
         let mask = cpu::mask(numbers, layout)?;
         if *device == Device::Cpu { Ok(mask) } else { Ok(mask.f_to_device(*device)?) }
     }
@@ -55,6 +60,7 @@ impl ImplicitMask {
         }
         match *device {
             Device::Cpu => cpu::product(numbers, layout, x, residual),
+            Device::Cuda(gpu) => cuda::product(numbers, layout, gpu, x, residual),
             _ => Ok(None),
         }
     }

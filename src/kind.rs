@@ -1,5 +1,6 @@
 //! Which kind a mask has, for an input of each kind.
 
+use half::{bf16, f16};
 use tch::Kind;
 
 use crate::error::{Error, Result};
@@ -12,6 +13,29 @@ pub(crate) fn mask_kind(x: Kind, rescale: bool) -> Result<Kind> {
         None if !is_integral(x) => Err(Error::Kind(x)),
         None if rescale => Ok(Kind::Float),
         None => Ok(x),
+    }
+}
+
+/// The bits of a mask's number for kept elements, in the lower bytes. Half precision is rounded via single precision, as
+/// in libtorch.
+pub(crate) fn mask_bits(kind: Kind, keep: f64) -> Result<u64> {
+    Ok(match kind {
+        Kind::Float => (keep as f32).to_bits().into(),
+        Kind::Double => keep.to_bits(),
+        Kind::Half => f16::from_f32(keep as f32).to_bits().into(),
+        Kind::BFloat16 => bf16::from_f32(keep as f32).to_bits().into(),
+        kind if is_integral(kind) => keep as u64,
+        kind => return Err(Error::Kind(kind)),
+    })
+}
+
+/// A number as a tensor of this kind has it.
+pub(crate) fn rounded(kind: Kind, number: f64) -> f64 {
+    match kind {
+        Kind::Float => (number as f32).into(),
+        Kind::Half => f16::from_f32(number as f32).into(),
+        Kind::BFloat16 => bf16::from_f32(number as f32).into(),
+        _ => number,
     }
 }
 

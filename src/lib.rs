@@ -126,6 +126,8 @@ mod checkpoint;
 mod product;
 // A mask that is defined by a counter: asks its device to write it, or its product with x.
 mod implicit_mask;
+// Masks and products on an NVIDIA GPU: kernels, the driver.
+mod cuda;
 // Masks and products on the CPU: bits against a threshold, instruction sets, threads.
 mod cpu;
 // A backward pass that is a Rust closure.

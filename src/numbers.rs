@@ -4,6 +4,9 @@ use crate::effect::{Affine, Outcome};
 use crate::probability::Probability;
 use crate::rng::counter::Counter;
 
+/// Bits that every element of a Bernoulli draw takes, unless `p` has fewer binary digits: see `cpu/bernoulli.rs`.
+pub(crate) const PLANES: u32 = 8;
+
 /// A mask's numbers, in the order in which they are drawn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Numbers {

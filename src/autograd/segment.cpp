@@ -111,6 +111,20 @@ extern "C" bool tch_dropout_set_generator_state(const Tensor *on, const Tensor *
   return try_to(set, tell, to);
 }
 
+// The seed of the generator on a GPU tensor's device, and its offset, which moves on by four numbers a thread (libtorch
+// wants a multiple of four).
+extern "C" bool tch_dropout_take_offset(const Tensor *on, uint64_t *seed, uint64_t *offset, Tell tell,
+                                        void *to) {
+  auto take = [&] {
+    at::Generator generator = generator_of(on);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    *seed = generator.current_seed();
+    *offset = generator.get_offset();
+    generator.set_offset(*offset + 4);
+  };
+  return try_to(take, tell, to);
+}
+
 // Whether this thread's operations are recorded for a gradient.
 extern "C" bool tch_dropout_is_recorded() { return at::GradMode::is_enabled(); }
 

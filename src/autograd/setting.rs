@@ -54,6 +54,18 @@ impl Setting {
     }
 }
 
+/// The seed of the generator on a GPU tensor's device, and an offset that nobody else gets: the generator moves on, as for a
+/// kernel of libtorch's that draws four numbers a thread. Waits for nothing.
+pub(crate) fn take_offset(on: &Tensor) -> Result<(u64, u64)> {
+    let (mut seed, mut offset, mut error) = (0, 0, String::new());
+    // SAFETY: a tensor that is only read, two numbers to write to, and the `String` that `tell` expects.
+    let worked = unsafe {
+        let error = (&raw mut error).cast();
+        tch_dropout_take_offset(on.as_ptr(), &mut seed, &mut offset, tell, error)
+    };
+    if worked { Ok((seed, offset)) } else { Err(TchError::Torch(error).into()) }
+}
+
 /// Sets generators, even after a panic.
 struct Restore(Vec<Generator>);
 
@@ -99,6 +111,13 @@ impl Generator {
 unsafe extern "C" {
     safe fn tch_dropout_is_recorded() -> bool;
     safe fn tch_dropout_is_autocast() -> bool;
+    fn tch_dropout_take_offset(
+        on: *const C_tensor,
+        seed: *mut u64,
+        offset: *mut u64,
+        tell: Tell,
+        to: *mut c_void,
+    ) -> bool;
     fn tch_dropout_generator_state(
         on: *const C_tensor,
         tell: Tell,

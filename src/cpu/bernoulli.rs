@@ -10,11 +10,9 @@
 //! quarter longer (one thread of an AMD EPYC, AVX-512); with seven to ten, the times differed by 5 %. Sixteen
 //! bits at once, compared as integers, would draw twice as much.
 
+use crate::numbers::PLANES;
 use crate::rng::counter::Counter;
 use crate::rng::philox::WORDS;
-
-/// Bits that every element of a tile draws, unless `p` has fewer binary digits.
-pub(super) const PLANES: u32 = 8;
 
 /// Whether the elements of a tile are kept: bit j of word l stands for element `64 j + l`.
 pub(super) type Keep = [u32; WORDS];

@@ -37,6 +37,7 @@ use self::number::{Number, Word};
 use self::source::Source;
 use crate::effect::Outcome;
 use crate::error::{Error, Result};
+use crate::kind::mask_bits;
 use crate::layout::Layout;
 use crate::numbers::Numbers;
 
@@ -54,18 +55,13 @@ pub(crate) fn mask(numbers: &Numbers, layout: &Layout) -> Result<Tensor> {
 }
 
 fn bits(bernoulli: &Bernoulli, keep: f64, layout: &Layout) -> Result<Tensor> {
-    // Only a kind's width matters, since a mask has only two bit patterns. Half precision is rounded via
-    // single precision, as in libtorch.
-    match layout.kind {
-        Kind::Float => words(bernoulli, (keep as f32).to_bits(), layout),
-        Kind::Double => words(bernoulli, keep.to_bits(), layout),
-        Kind::Half => words(bernoulli, f16::from_f32(keep as f32).to_bits(), layout),
-        Kind::BFloat16 => words(bernoulli, bf16::from_f32(keep as f32).to_bits(), layout),
-        Kind::Uint8 | Kind::Int8 | Kind::Bool => words(bernoulli, keep as u8, layout),
-        Kind::Int16 => words(bernoulli, keep as u16, layout),
-        Kind::Int => words(bernoulli, keep as u32, layout),
-        Kind::Int64 => words(bernoulli, keep as u64, layout),
-        kind => Err(Error::Kind(kind)),
+    let bits = mask_bits(layout.kind, keep)?;
+    // Only a kind's width matters, since a mask has only two bit patterns.
+    match layout.kind.elt_size_in_bytes() {
+        1 => words(bernoulli, bits as u8, layout),
+        2 => words(bernoulli, bits as u16, layout),
+        4 => words(bernoulli, bits as u32, layout),
+        _ => words(bernoulli, bits, layout),
     }
 }
 

@@ -14,12 +14,13 @@
 //! | 0 to 39 | the block | 16 for each tile |
 //! | 40 to 45 | the plane | in the pool: how many times it has been filled |
 //! | 46 to 61 | the layer | |
-//! | 62 | libtorch | set if libtorch's generator drew the key, so that no seed has the same numbers |
+//! | 62 | libtorch | set if a generator of libtorch's decides, so that no seed has the same numbers |
 //! | 63 | pool | set for the pool |
 //! | 64 to 111 | the step | one for each mask of a layer |
 //! | 112 to 127 | the worker | |
 //!
-//! The key is the seed. No two (worker, layer, step, tile, plane) of a seed share a counter, and so each
+//! The key is the seed. Without one, a CPU's generator draws it, and a GPU's has a seed and an offset, which takes the place
+//! of step and worker. No two (worker, layer, step, tile, plane) of a seed share a counter, and so each
 //! element has bits of its own. 2⁴⁰ blocks serve 2⁴⁷ elements, more than an address space holds.
 
 use tch::{Device, Kind, Tensor};
@@ -61,6 +62,23 @@ impl Counter {
         let mut key = Tensor::f_empty([], (Kind::Int64, Device::Cpu))?;
         let key = i64::try_from(key.f_random_from_(i64::MIN, None)?)?;
         Ok(Counter { key: key as u64, high: 0, low: FROM_LIBTORCH })
+    }
+
+    /// The draw of a GPU's generator that has this seed, at this offset. libtorch's own kernels use the same key, but never
+    /// a counter whose lower half has the bit that is set here: theirs is the offset, divided by four.
+    #[cfg(recompute)]
+    pub(crate) fn of_generator(seed: u64, offset: u64) -> Self {
+        Counter { key: seed, high: offset, low: FROM_LIBTORCH }
+    }
+
+    /// Philox's key.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The upper half of each block's counter.
+    pub(crate) fn high(&self) -> u64 {
+        self.high
     }
 
     /// One random bit for each element of a tile.

@@ -1,0 +1,302 @@
+//! Masks and products are the CPU's.
+
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use super::emulated::{Emulator, Settings, alone, source};
+use crate::cpu;
+use crate::cuda::gpu::{Gpu, Inputs};
+use crate::cuda::kernels::Kernel;
+use crate::effect::{Affine, Outcome};
+use crate::layout::Layout;
+use crate::numbers::{Numbers, PLANES};
+use crate::probability::Probability;
+use crate::rng::counter::{Counter, TILE};
+use crate::rng::philox::WORDS;
+
+pub(super) const FLOATS: [Kind; 4] = [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16];
+const INTEGERS: [Kind; 6] =
+    [Kind::Uint8, Kind::Int8, Kind::Bool, Kind::Int16, Kind::Int, Kind::Int64];
+
+/// On both sides of every boundary: of vectors, of words, of tiles and pairs of them; and more tiles than blocks.
+const SIZES: [i64; 17] =
+    [0, 1, 3, 4, 63, 64, 65, 127, 1000, 2047, 2048, 2049, 4095, 4096, 4097, 8192, 45_001];
+
+fn probabilities() -> [f64; 11] {
+    let power = |n| 2f64.powi(n);
+    let third = 1.0 / 3.0;
+    [power(-66), power(-64), 1e-9, 0.1, 0.25, 0.5, third, 0.9, 1.0 - 1e-9, 1.0 - power(-53), 1.0]
+}
+
+pub(super) fn counter() -> Counter {
+    Counter::of_stream(0x1234_5678_9ABC_DEF0, 3, 5, 7_000_000_000)
+}
+
+pub(super) fn numbers(p: f64, outcome: Outcome) -> Numbers {
+    Numbers::new(counter(), Probability::new(p).unwrap(), outcome)
+}
+
+/// Numbers of every sort, on the CPU.
+pub(super) fn input(size: &[i64], kind: Kind, seed: i64) -> Tensor {
+    let n: i64 = size.iter().product();
+    let i = Tensor::arange(n, (Kind::Int64, Device::Cpu)) * 2_654_435_761i64 + seed;
+    let x = (i.remainder(100_003).to_kind(Kind::Double) - 50_000.0) / 777.0;
+    let special = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0, 1e-40, 6e-8, 65_504.0, 1e30];
+    let mut x = x.to_kind(kind);
+    for (place, &number) in special.iter().enumerate() {
+        let here = i.remainder(97).eq(place as i64 + 1);
+        let number = Tensor::from(number).to_kind(Kind::Float).to_kind(kind);
+        x = number.where_self(&here, &x);
+    }
+    x.reshape(size)
+}
+
+/// The same bits, but that one NaN is another.
+pub(super) fn is_same(a: &Tensor, b: &Tensor) -> bool {
+    if a.kind() != b.kind() || a.size() != b.size() || a.stride() != b.stride() {
+        return false;
+    }
+    if a.kind() == Kind::Bool || !a.is_floating_point() {
+        return a == b;
+    }
+    let bits = |x: &Tensor| {
+        let x = x.flatten(0, -1).nan_to_num(Some(12_345.0), f64::INFINITY, f64::NEG_INFINITY);
+        x.view_dtype(if a.kind() == Kind::Double { Kind::Int64 } else { half_or_int(a.kind()) })
+    };
+    a.isnan() == b.isnan() && bits(a) == bits(b)
+}
+
+fn half_or_int(kind: Kind) -> Kind {
+    if kind == Kind::Float { Kind::Int } else { Kind::Int16 }
+}
+
+/// What a draw makes of an element, in each layer.
+pub(super) fn outcomes() -> [Outcome; 3] {
+    let shifts = Affine { scale: 0.9, shift_kept: 0.3, shift_dropped: -1.2 };
+    [
+        Outcome::Bernoulli(Affine::times(1.0 / 0.9)),
+        Outcome::Bernoulli(shifts),
+        Outcome::Normal { deviation: 0.7 },
+    ]
+}
+
+/// A mask, or a product with inputs that the closure gives; on the GPU and on the CPU.
+fn compare(
+    gpu: &Gpu,
+    numbers: &Numbers,
+    layout: &Layout,
+    x: Option<&Tensor>,
+    add: bool,
+) -> Result<(), String> {
+    let residual = x.map(|x| input(&x.size(), x.kind(), 99).as_strided(x.size(), x.stride(), None));
+    let residual = residual.as_ref().filter(|_| add);
+    let inputs = match (x, residual) {
+        (None, _) => Inputs::None,
+        (Some(x), None) => Inputs::X(x),
+        (Some(x), Some(residual)) => Inputs::XAndResidual(x, residual),
+    };
+    let case = || {
+        format!("{numbers:?}, {layout:?}, {} inputs", usize::from(x.is_some()) + usize::from(add))
+    };
+    let written =
+        gpu.write(numbers, layout, inputs).map_err(|error| format!("{error}: {}", case()))?;
+    let expected = match x {
+        None => Some(cpu::mask(numbers, layout).unwrap()),
+        Some(x) => cpu::product(numbers, layout, x, residual).unwrap(),
+    };
+    match (written, expected) {
+        (Some(written), Some(expected)) if is_same(&written, &expected) => Ok(()),
+        (None, _) => Err(format!("no kernel: {}", case())),
+        _ => Err(format!("other numbers: {}", case())),
+    }
+}
+
+/// Whether kernels do what the CPU does, for one probability.
+pub(super) fn check(gpu: &Gpu, p: f64, sizes: &[i64]) -> Result<(), String> {
+    for &n in sizes {
+        for kind in INTEGERS {
+            let numbers = numbers(p, Outcome::Bernoulli(Affine::times(1.0)));
+            compare(gpu, &numbers, &Layout::contiguous(&[n], kind), None, false)?;
+        }
+        // An empty tensor has no memory, and nobody multiplies it.
+        for kind in FLOATS.into_iter().filter(|_| n > 0) {
+            let layout = Layout::contiguous(&[n], kind);
+            let x = input(&[n], kind, 1);
+            for outcome in outcomes() {
+                let numbers = numbers(p, outcome);
+                compare(gpu, &numbers, &layout, None, false)?;
+                compare(gpu, &numbers, &layout, Some(&x), false)?;
+            }
+            compare(gpu, &numbers(p, outcomes()[0]), &layout, Some(&x), true)?;
+        }
+    }
+    Ok(())
+}
+
+/// More tiles than blocks, in one kind.
+pub(super) fn check_rounds(gpu: &Gpu) -> Result<(), String> {
+    let (size, kind) = ([45_001], Kind::Float);
+    let layout = Layout::contiguous(&size, kind);
+    compare(gpu, &numbers(0.1, outcomes()[0]), &layout, Some(&input(&size, kind, 1)), false)
+}
+
+#[test]
+fn masks_and_products_are_the_cpus() {
+    let (emulator, _alone) = Emulator::usual();
+    let gpu = emulator.gpu();
+    for p in probabilities() {
+        check(&gpu, p, &SIZES).unwrap();
+    }
+}
+
+/// Inputs that are not aligned to the sixteen bytes that a thread reads at once: views that begin one element into
+/// their memory.
+pub(super) fn check_unaligned(gpu: &Gpu) -> Result<(), String> {
+    let n = 5000;
+    for kind in FLOATS {
+        let whole = input(&[n + 1], kind, 2);
+        let x = whole.narrow(0, 1, n);
+        assert_ne!(x.data_ptr().addr() % 16, 0);
+        let layout = Layout::contiguous(&[n], kind);
+        for outcome in outcomes() {
+            compare(gpu, &numbers(0.3, outcome), &layout, Some(&x), false)?;
+        }
+        compare(gpu, &numbers(0.3, outcomes()[0]), &layout, Some(&x), true)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn inputs_need_not_be_aligned() {
+    let (emulator, _alone) = Emulator::usual();
+    check_unaligned(&emulator.gpu()).unwrap();
+}
+
+/// In the order of memory, whatever that of the indices.
+#[test]
+fn any_dense_layout() {
+    let (emulator, _alone) = Emulator::usual();
+    let gpu = emulator.gpu();
+    for kind in FLOATS {
+        let x = input(&[3, 20, 7, 11], kind, 3).permute([0, 3, 1, 2]);
+        for outcome in outcomes() {
+            let layout = Layout::like(&x).unwrap();
+            compare(&gpu, &numbers(0.3, outcome), &layout, Some(&x), false).unwrap();
+            compare(&gpu, &numbers(0.3, outcome), &layout, None, false).unwrap();
+        }
+    }
+}
+
+/// The definition, element by element: which ones of a tile are kept, if each draws this many bits before ties are
+/// settled.
+fn kept_of_tile(counter: Counter, threshold: u64, planes: u32, tile: u64) -> Vec<bool> {
+    let digits = u64::BITS - threshold.trailing_zeros();
+    let drawn: Vec<_> =
+        (0..planes.min(digits)).map(|plane| counter.plane(tile, plane.into())).collect();
+    let number = |element: usize| {
+        let bit = |plane: &[u32; WORDS]| u64::from(plane[element % WORDS] >> (element / WORDS) & 1);
+        drawn.iter().fold(0, |number, plane| number << 1 | bit(plane))
+    };
+    let first = if drawn.is_empty() { 0 } else { threshold >> (64 - drawn.len()) };
+    let mut kept: Vec<bool> = (0..TILE).map(|element| number(element) >= first).collect();
+    if digits > planes {
+        let mut pool = (0..).flat_map(|filled| counter.pool(tile, filled));
+        let rest = threshold << planes;
+        for word in 0..WORDS {
+            for element in (word..TILE).step_by(WORDS).filter(|&element| number(element) == first) {
+                let bits = pool.next().unwrap();
+                kept[element] = match bits == (rest >> 32) as u32 {
+                    true => pool.next().unwrap() >= rest as u32,
+                    false => bits > (rest >> 32) as u32,
+                };
+            }
+        }
+    }
+    kept
+}
+
+/// A mask of bytes on the GPU against the definition. This one is not the CPU's if there are fewer planes, so nobody
+/// trusts its kernel.
+pub(super) fn check_definition(gpu: &Gpu, threshold: u64, planes: u32) -> Result<(), String> {
+    let outcome = Outcome::Bernoulli(Affine::times(1.0));
+    let numbers = Numbers { counter: counter(), threshold: Some(threshold), outcome };
+    let layout = Layout::contiguous(&[3 * TILE as i64], Kind::Uint8);
+    let function = gpu.load(Kernel::Mask8).unwrap();
+    let mask = gpu.launch(function, &numbers, &layout, Inputs::None);
+    let mask = Vec::<u8>::try_from(mask.map_err(|error| error.to_string())?).unwrap();
+    let kept = (0..3).flat_map(|tile| kept_of_tile(counter(), threshold, planes, tile));
+    match kept.zip(mask).position(|(kept, byte)| kept != (byte == 1)) {
+        None => Ok(()),
+        Some(place) => Err(format!("threshold {threshold:#x}, element {place}")),
+    }
+}
+
+/// Kernels with fewer planes. A tile then has hundreds of ties, and takes more words than its pool has at first.
+pub(super) fn with_planes(kernels: &Path, planes: u32) -> Gpu {
+    let emulator = Emulator::compile(kernels, &[&format!("-DPLANES={planes}")]);
+    emulator.set(Settings::USUAL);
+    emulator.gpu()
+}
+
+/// Thresholds with bits to the end, and few of them.
+pub(super) const THRESHOLDS: [u64; 3] = [0x1999_9999_9999_999A, 0xFEDC_BA98_7654_3210, 3];
+
+/// Thresholds for which a tie's first word equals the threshold's, so that it takes a second one: the k-th tie of tile
+/// 0, for some k.
+pub(super) fn thresholds_with_equal_words() -> Vec<u64> {
+    let pool = counter().pool(0, 0);
+    let with = |top: u64, k: usize, low: u64| top << 56 | u64::from(pool[k]) << 24 | low;
+    vec![with(0x19, 0, 1), with(0x80, 1, 0xFF_FFFF), with(0xE5, 2, 0), with(3, 4, 0x80_0000)]
+}
+
+#[test]
+fn ties_that_need_a_second_word() {
+    let (emulator, _alone) = Emulator::usual();
+    let gpu = emulator.gpu();
+    for threshold in thresholds_with_equal_words() {
+        check_definition(&gpu, threshold, PLANES).unwrap();
+        let numbers = Numbers {
+            threshold: Some(threshold),
+            ..numbers(0.5, Outcome::Bernoulli(Affine::times(1.0)))
+        };
+        let layout = Layout::contiguous(&[3 * TILE as i64], Kind::Uint8);
+        compare(&gpu, &numbers, &layout, None, false).unwrap();
+    }
+}
+
+#[test]
+fn many_ties() {
+    let _alone = alone();
+    for planes in [1, 3] {
+        let gpu = with_planes(&source(), planes);
+        for threshold in THRESHOLDS {
+            check_definition(&gpu, threshold, planes).unwrap();
+        }
+    }
+}
+
+/// More elements than 32 bits can count: only the last blocks of the grid are run.
+#[test]
+fn elements_far_out() {
+    let (emulator, _alone) = Emulator::usual();
+    emulator.set(Settings { processors: 1 << 18, ..Settings::USUAL });
+    let gpu = emulator.gpu();
+    let numbers = numbers(0.3, Outcome::Bernoulli(Affine::times(1.0)));
+    let function = gpu.load(Kernel::Mask8).unwrap();
+    // A block has two tiles. The last one's second tile is not whole.
+    let last_block = (1u32 << 20) + 5;
+    let first_tile = u64::from(last_block - 1) * 2;
+    let (first_element, elements) =
+        (first_tile * TILE as u64, (first_tile + 3) * TILE as u64 + 100);
+    let blocks = last_block - 1..last_block + 1;
+    emulator.set(Settings { first_element, blocks, ..Settings::USUAL });
+    let layout = Layout::contiguous(&[elements as i64], Kind::Uint8);
+    let mask = gpu.launch(function, &numbers, &layout, Inputs::None).unwrap();
+    let end = mask.narrow(0, first_element as i64, (elements - first_element) as i64);
+    let end = Vec::<u8>::try_from(end).unwrap();
+    let threshold = numbers.threshold.unwrap();
+    let tiles = first_tile..first_tile + 4;
+    let kept = tiles.flat_map(|tile| kept_of_tile(counter(), threshold, PLANES, tile));
+    assert!(kept.zip(end).all(|(kept, byte)| kept == (byte == 1)));
+}
