@@ -2,8 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::checkpoint::replay;
 #[cfg(recompute)]
+use crate::autograd::setting::take_offset;
+use crate::checkpoint::replay;
 use crate::cuda;
 use crate::effect::{Effect, Outcome};
 use crate::error::{Error, Result};
@@ -177,23 +178,24 @@ impl Draw<'_> {
     }
 }
 
-/// Whether a layer without a seed takes a key from this device's generator, and draws the mask from that. Elsewhere, libtorch
-/// draws it.
+/// Whether a layer without a seed takes a key from this device's generator, from which the mask is drawn. Elsewhere,
+/// libtorch draws it.
 fn has_key(device: Device) -> bool {
     match device {
         Device::Cpu => true,
-        #[cfg(recompute)]
-        Device::Cuda(gpu) => cuda::is_ready(gpu),
+        Device::Cuda(gpu) => cfg!(recompute) && cuda::is_ready(gpu),
         _ => false,
     }
 }
 
-/// The counter of a draw that libtorch's generator decides.
+/// The counter of a draw that the generator of `x`'s device decides.
 fn counter_of_libtorch(x: &Tensor) -> Result<Counter> {
-    #[cfg(recompute)]
-    if x.device() != Device::Cpu {
-        let (seed, offset) = crate::autograd::setting::take_offset(x)?;
-        return Ok(Counter::of_generator(seed, offset));
+    match x.device() {
+        #[cfg(recompute)]
+        Device::Cuda(_) => {
+            let (seed, offset) = take_offset(x)?;
+            Ok(Counter::of_generator(seed, offset))
+        }
+        _ => Counter::from_libtorch(),
     }
-    Counter::from_libtorch()
 }

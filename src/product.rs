@@ -31,7 +31,7 @@ pub(crate) fn product(
 /// `x`.
 pub(crate) fn broadcast_product(mask: &ImplicitMask, repeats: i64, x: &Tensor) -> Result<Tensor> {
     let stored = repeat_rows(mask.stored()?, repeats)?;
-    let y = match in_large_memory(mask, repeats, &stored, x)? {
+    let y = match outside_of_the_graph(mask, repeats, &stored, x)? {
         Some(y) => y,
         None => x.f_mul(&stored)?,
     };
@@ -49,10 +49,11 @@ pub(crate) fn repeat_rows(mask: Tensor, repeats: i64) -> Result<Tensor> {
     }
 }
 
-/// libtorch's multiplication, written into memory of our own: libtorch's can be fresh pages in every pass, which
-/// cost more than the multiplication.
+/// libtorch's multiplication outside of its graph, if that is worth a node of our own: written into memory of our own on
+/// a CPU, since libtorch's can be fresh pages in every pass, which cost more than the multiplication; and on a GPU to
+/// draw a large mask again, instead of keeping it.
 #[cfg(recompute)]
-fn in_large_memory(
+fn outside_of_the_graph(
     mask: &ImplicitMask,
     repeats: i64,
     stored: &Tensor,
@@ -67,8 +68,12 @@ fn in_large_memory(
     if !broadcasts || x.kind() != stored.kind() {
         return Ok(None);
     }
-    let Some(y) = large_like(x) else { return Ok(None) };
-    let y = x.f_detach()?.f_mul_out(&y, stored)?;
+    let x_alone = x.f_detach()?;
+    let y = match large_like(x) {
+        Some(y) => x_alone.f_mul_out(&y, stored)?,
+        None if is_large_on_gpu(stored) && needs_gradient(x, None) => x_alone.f_mul(stored)?,
+        None => return Ok(None),
+    };
     if !needs_gradient(x, None) {
         return Ok(Some(y));
     }
@@ -77,9 +82,20 @@ fn in_large_memory(
     with_backward([x], y, backward).map(Some)
 }
 
-/// Without C++ there is no such memory.
+/// Whether a mask takes more memory than is worth a launch of a kernel in the backward pass.
+#[cfg(recompute)]
+fn is_large_on_gpu(mask: &Tensor) -> bool {
+    mask.device().is_cuda() && mask.numel() * mask.kind().elt_size_in_bytes() >= 1 << 20
+}
+
+/// Without C++ there is no such node.
 #[cfg(not(recompute))]
-fn in_large_memory(_: &ImplicitMask, _: i64, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+fn outside_of_the_graph(
+    _: &ImplicitMask,
+    _: i64,
+    _: &Tensor,
+    _: &Tensor,
+) -> Result<Option<Tensor>> {
     Ok(None)
 }
 
@@ -165,7 +181,7 @@ fn is_one_number(x: &Tensor) -> bool {
 mod tests {
     use tch::{Device, Kind, Tensor};
 
-    use super::{broadcast_product, in_large_memory};
+    use super::{broadcast_product, outside_of_the_graph};
     use crate::effect::{Affine, Outcome};
     use crate::implicit_mask::ImplicitMask;
     use crate::layout::Layout;
@@ -182,7 +198,7 @@ mod tests {
         let mask = ImplicitMask::new(Numbers::new(counter, p, outcome), layout, Device::Cpu);
         let x = Tensor::rand([600, 600], (Kind::Float, Device::Cpu));
         let stored = mask.stored().unwrap();
-        assert!(in_large_memory(&mask, 1, &stored, &x).unwrap().is_none());
+        assert!(outside_of_the_graph(&mask, 1, &stored, &x).unwrap().is_none());
         assert_eq!(broadcast_product(&mask, 1, &x).unwrap(), x * stored);
     }
 }

@@ -130,3 +130,15 @@ unsafe extern "C" {
         to: *mut c_void,
     ) -> bool;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A CPU's generator has no offset. (tests/cuda.rs asks a GPU's.)
+    #[test]
+    fn a_generator_without_offsets_is_an_error() {
+        let x = Tensor::zeros([1], (Kind::Float, Device::Cpu));
+        assert!(take_offset(&x).is_err());
+    }
+}

@@ -72,6 +72,7 @@ macro_rules! functions {
             /// # Safety
             ///
             /// What `find` finds is the function of that name in NVIDIA's driver or libtorch, and stays loaded.
+            #[cfg_attr(not(unix), expect(dead_code, reason = "nobody looks for a driver there"))]
             pub(super) unsafe fn of(find: impl Fn(&CStr) -> *mut c_void) -> Option<Driver> {
                 $(
                     let $field = find($name);
@@ -117,10 +118,10 @@ const COMPUTE_CAPABILITY_MAJOR: c_int = 75;
 
 impl Driver {
     /// This machine's driver, with libtorch's current stream; `None` without either.
-    #[cfg(target_os = "linux")]
+    #[cfg(unix)]
     pub(super) fn of_this_machine() -> Option<Driver> {
-        // SAFETY: the names are C strings. NVIDIA's library has no initializer that does more than set itself up; that
-        // of libtorch is only found if it is loaded already. Neither is ever closed.
+        // SAFETY: the names are C strings. Loading NVIDIA's library does no more than set it up; libtorch's is only found
+        // if it is loaded already. Neither is ever closed.
         let (driver, libtorch) = unsafe {
             (
                 libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW),
@@ -139,8 +140,8 @@ impl Driver {
         unsafe { Driver::of(find) }
     }
 
-    /// Elsewhere, GPUs are not NVIDIA's, or nobody has tried.
-    #[cfg(not(target_os = "linux"))]
+    /// Nobody has tried it on Windows.
+    #[cfg(not(unix))]
     pub(super) fn of_this_machine() -> Option<Driver> {
         None
     }

@@ -111,6 +111,25 @@ impl Counter {
 mod tests {
     use super::*;
 
+    /// libtorch's kernels count from the offset on, in the lower half: far below 2⁶².
+    #[cfg(recompute)]
+    #[test]
+    fn a_gpus_draws_share_no_block_with_libtorchs_kernels_or_with_a_seeds() {
+        let gpus = Counter::of_generator(7, 1 << 40);
+        let seeds = Counter::of_stream(7, 0, 0, 1 << 40);
+        for (tile, n) in [(0, 0), (1, 7), ((1 << 36) - 1, 63)] {
+            for low in [gpus.plane_low(tile, n), gpus.pool_low(tile, n)] {
+                assert_ne!(low & FROM_LIBTORCH, 0);
+            }
+            for low in [seeds.plane_low(tile, n), seeds.pool_low(tile, n)] {
+                assert_eq!(low & FROM_LIBTORCH, 0);
+            }
+        }
+        let other = Counter::of_generator(7, (1 << 40) + 4);
+        assert_eq!(gpus.key(), other.key());
+        assert_ne!(gpus.high(), other.high());
+    }
+
     /// A bit that never changes would halve the number of masks that a process can draw.
     #[test]
     fn every_bit_of_libtorchs_key_is_drawn() {
