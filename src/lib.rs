@@ -80,10 +80,10 @@
 //! Intel CPUs, through MKL, which leaves less to gain. `cargo bench --bench speed` compares the two. The
 //! package's docs/cost.md has figures.
 //!
-//! On a GPU, a layer without a seed draws with libtorch's generator for that GPU, and [`TrueDropout`] over
-//! elements is libtorch's own fused kernel. A layer with a seed has the same masks as on a CPU, and is slower: a
-//! large mask is drawn on the GPU by libtorch's operations, and a small one on the CPU and copied. Not measured
-//! on a GPU yet.
+//! On an NVIDIA GPU (on Linux), one kernel does the same. Without a seed, it takes its key from libtorch's generator
+//! for that GPU, so that [`tch::Cuda::manual_seed_all`] decides, too. With a seed, masks are those of a CPU. Nothing is to be
+//! installed but the driver. On other GPUs, masks with a seed are drawn on the CPU and copied, and libtorch draws those
+//! without. The kernel has not run on a GPU yet: docs/cost.md says what has.
 //!
 //! # Limits
 //!

@@ -283,8 +283,7 @@ macro_rules! noise_methods {
 
         /// Gives the layer a [`Stream`](crate::Stream) of its own.
         ///
-        /// Its masks are the same on every device. On a GPU they cost more than those of a layer without a
-        /// stream: a large one is drawn there in some hundred operations, and a small one on the CPU and copied.
+        /// Its masks are the same on every device.
         ///
         /// ```
         /// use tch_dropout::{Stream, TrueDropout};
