@@ -9,7 +9,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// What a launch is told: `Job` in mod.rs.
+// What a launch is told: `Job` in driver.rs.
 struct Job {
   const void *x;        // null for a mask
   const void *residual; // of a sum

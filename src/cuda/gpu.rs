@@ -29,7 +29,7 @@ pub(super) struct Gpu {
     index: usize,
     processors: u32,
     /// Where its tensors are.
-    device: Device,
+    pub(super) device: Device,
     /// In the order of [`Kernel::ALL`]: `None` for one that this GPU cannot run, or not as the CPU does.
     kernels: [OnceLock<Option<Function>>; Kernel::ALL.len()],
 }

@@ -82,35 +82,39 @@ pub(super) fn outcomes() -> [Outcome; 3] {
     ]
 }
 
-/// A mask, or a product with inputs that the closure gives; on the GPU and on the CPU.
+/// A mask, or a product with inputs of this layout; on the GPU and on the CPU.
 fn compare(
     gpu: &Gpu,
     numbers: &Numbers,
     layout: &Layout,
     x: Option<&Tensor>,
-    add: bool,
+    adds: bool,
 ) -> Result<(), String> {
     let residual = x.map(|x| input(&x.size(), x.kind(), 99).as_strided(x.size(), x.stride(), None));
-    let residual = residual.as_ref().filter(|_| add);
-    let inputs = match (x, residual) {
+    let residual = residual.filter(|_| adds);
+    let (x_there, residual_there) = [x, residual.as_ref()]
+        .map(|tensor| tensor.map(|tensor| tensor.to_device(gpu.device)))
+        .into();
+    let inputs = match (&x_there, &residual_there) {
         (None, _) => Inputs::None,
         (Some(x), None) => Inputs::X(x),
         (Some(x), Some(residual)) => Inputs::XAndResidual(x, residual),
     };
-    let case = || {
-        format!("{numbers:?}, {layout:?}, {} inputs", usize::from(x.is_some()) + usize::from(add))
-    };
-    let written =
-        gpu.write(numbers, layout, inputs).map_err(|error| format!("{error}: {}", case()))?;
     let expected = match x {
         None => Some(cpu::mask(numbers, layout).unwrap()),
-        Some(x) => cpu::product(numbers, layout, x, residual).unwrap(),
+        Some(x) => cpu::product(numbers, layout, x, residual.as_ref()).unwrap(),
     };
-    match (written, expected) {
-        (Some(written), Some(expected)) if is_same(&written, &expected) => Ok(()),
-        (None, _) => Err(format!("no kernel: {}", case())),
-        _ => Err(format!("other numbers: {}", case())),
-    }
+    let outcome = match (gpu.write(numbers, layout, inputs), expected) {
+        (Ok(Some(written)), Some(expected)) => {
+            if is_same(&written.to_device(Device::Cpu), &expected) {
+                return Ok(());
+            }
+            "other numbers".to_owned()
+        }
+        (Ok(_), _) => "no kernel".to_owned(),
+        (Err(error), _) => error.to_string(),
+    };
+    Err(format!("{outcome}: {numbers:?}, {layout:?}, x {}, residual {adds}", x.is_some()))
 }
 
 /// Whether kernels do what the CPU does with tensors of these kinds, for one probability.
@@ -140,12 +144,40 @@ pub(super) fn check(gpu: &Gpu, p: f64, size: i64, kinds: &[Kind]) -> Result<(), 
 #[test]
 fn masks_and_products_are_the_cpus() {
     let (emulator, _alone) = Emulator::usual();
-    let gpu = emulator.gpu();
+    check_all(&emulator.gpu());
+}
+
+/// On a GPU of this machine.
+#[test]
+fn masks_and_products_are_the_cpus_on_a_gpu_too() {
+    match Gpu::get(0) {
+        Some(gpu) if tch::Cuda::is_available() => check_all(gpu),
+        _ => println!("skipped: there is no GPU with a driver"),
+    }
+}
+
+fn check_all(gpu: &Gpu) {
     let kinds = [&INTEGERS[..], &FLOATS].concat();
     for p in probabilities() {
-        SIZES.into_iter().try_for_each(|size| check(&gpu, p, size, &kinds)).unwrap();
+        SIZES.into_iter().try_for_each(|size| check(gpu, p, size, &kinds)).unwrap();
     }
-    check(&gpu, 0.1, ROUNDS, &kinds).unwrap();
+    check(gpu, 0.1, ROUNDS, &kinds).unwrap();
+}
+
+/// The driver compiles each kernel when it is first needed: `CUDA_CACHE_DISABLE=1` has it compile all of them now.
+#[test]
+fn a_kernel_is_compiled_in_80_ms() {
+    let Some(gpu) = Gpu::get(0).filter(|_| tch::Cuda::is_available()) else {
+        return println!("skipped: there is no GPU with a driver");
+    };
+    let is_compiled = std::env::var("CUDA_CACHE_DISABLE").is_ok_and(|value| value == "1");
+    for &kernel in Kernel::ALL {
+        let start = std::time::Instant::now();
+        gpu.load(kernel).unwrap();
+        let time = start.elapsed();
+        println!("{kernel:?}: {:.1} ms", time.as_secs_f64() * 1e3);
+        assert!(!is_compiled || time.as_millis() <= 80, "{kernel:?}: {time:?}");
+    }
 }
 
 /// Inputs that are not aligned to the sixteen bytes that a thread reads at once: views that begin one element into
