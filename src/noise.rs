@@ -1,6 +1,6 @@
 //! What every layer holds, and what it checks of an input before it draws.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::replay;
 use crate::draw::Draw;
@@ -71,6 +71,18 @@ impl Noise {
     pub(crate) fn draw_mask_if_active(&self, x: &Tensor, train: bool) -> Result<Option<Tensor>> {
         let draw = self.draw(x, train)?;
         if draw.p.is_zero() { Ok(None) } else { draw.mask(x).map(Some) }
+    }
+
+    /// A new mask for `x` as numbers, or `None` if nothing is dropped: for a layer that must know them before it
+    /// goes on. They are drawn on the CPU for any `x`, as it would have to wait for those of another device.
+    pub(crate) fn draw_factors(&self, x: &Tensor, train: bool) -> Result<Option<Vec<f64>>> {
+        let draw = self.draw(x, train)?;
+        if draw.p.is_zero() {
+            return Ok(None);
+        }
+        let draw = Draw { kind: Kind::Double, ..draw };
+        let here = Tensor::f_empty(&draw.size, (draw.kind, Device::Cpu))?;
+        Ok(Some(Vec::try_from(draw.mask(&here)?.f_flatten(0, -1)?)?))
     }
 
     fn draw(&self, x: &Tensor, train: bool) -> Result<Draw<'_>> {

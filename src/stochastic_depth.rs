@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::error::{Error, Result, or_panic};
+use crate::kind::mask_kind;
 use crate::monte_carlo::scope;
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
@@ -16,12 +17,15 @@ use crate::trace;
 /// torchvision's `StochasticDepth(p, "row")` and timm's `DropPath(p)` compute the branch for the whole batch
 /// and then drop samples; so does [`TrueDropout::samples`](crate::DropoutLayer::samples), for
 /// `x + layer.forward_t(&f(x), train)`. The distribution is the same, and given the same seed the values are,
-/// too (to rounding), but here a dropped sample takes no time. Finding and gathering the kept samples takes some
+/// too (to rounding), but here a dropped sample takes no time. Gathering the kept samples takes some
 /// microseconds; for a branch as cheap as that, use [`TrueDropout::samples`](crate::DropoutLayer::samples).
 ///
-/// Two things to know about the branch. It sees other batch sizes than the rest of the model, and batch norm in it
-/// computes its statistics over the kept samples alone. If no sample is kept, it does not run, and its parameters
-/// get no gradient.
+/// The branch sees other batch sizes than the rest of the model, and batch norm in it computes its statistics over what
+/// the branch sees. That is always **two samples at least**, or all if the batch has fewer: where fewer are
+/// kept, the branch also runs on dropped ones, which count with weight 0. So batch norm has a variance to compute, and
+/// all parameters have gradients in every step, if only zeros, as data-parallel training asks of them. It costs a
+/// branch over one or two samples where it could be skipped altogether; in a large batch that hardly ever happens, but
+/// [`batch`](Self::batch) pays for two whenever it drops. As in the peers, infinity times that 0 is NaN.
 ///
 /// Under [`monte_carlo`](crate::monte_carlo) and in a trace the branch runs on the whole batch, so that layers
 /// in it can be folded, and the trace serves any draw.
@@ -60,8 +64,8 @@ impl StochasticDepth {
         Ok(StochasticDepth { noise: Noise::new(p, NoiseShape::Samples, true)? })
     }
 
-    /// One draw for the whole batch, as in the paper: the branch runs on all samples or not at all. This is
-    /// torchvision's `StochasticDepth(p, "batch")`, and LayerDrop (Fan et al. 2020) for a layer of a
+    /// One draw for the whole batch, as in the paper: the branch runs on all samples, or on two that do not count.
+    /// This is torchvision's `StochasticDepth(p, "batch")`, and LayerDrop (Fan et al. 2020) for a layer of a
     /// transformer.
     ///
     /// ```
@@ -107,12 +111,15 @@ impl StochasticDepth {
     ///
     /// # Shapes
     ///
-    /// `x` is `[N, ...]`. The branch gets the `K` kept samples of it, `[K, ...]` in `x`'s memory format, and
-    /// returns a tensor of that shape. The output has `x`'s shape and memory format, and the kind of the sum.
+    /// `x` is `[N, ...]`. The branch gets the `K` kept samples of it, `[K, ...]` in `x`'s memory format, where `K` is
+    /// at least `min(2, N)`, and returns a tensor of that shape. The output has `x`'s shape and memory format, and
+    /// the kind of the sum.
     ///
-    /// The gradient of `x` comes through the sum, and for kept samples through the branch as well. On a GPU, the
-    /// number of kept samples must be known before the branch runs, so the CPU waits for the mask. With `train`
+    /// The gradient of `x` comes through the sum, and for kept samples through the branch as well. With `train`
     /// false, `p = 0` or an empty `x`, nothing is drawn, and the output is `x + branch(x)`.
+    ///
+    /// `K` must be known before the branch runs. So the mask is drawn on the CPU, for an `x` on a GPU too, and the CPU
+    /// waits for nothing; without a seed, libtorch's generator for the CPU decides.
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
@@ -138,23 +145,58 @@ impl StochasticDepth {
     where
         F: FnOnce(&Tensor) -> Result<Tensor>,
     {
-        let Some(mask) = self.noise.draw_mask_if_active(x, train)? else {
+        if scope::is_active() || trace::is_tracing() {
+            let mask = self.noise.draw_mask_if_active(x, train)?;
+            let mut y = run(branch, x)?;
+            if let Some(mask) = mask {
+                y = y.f_mul(&mask)?;
+            }
+            return Ok(x.f_add(&y)?);
+        }
+        let Some(factors) = self.noise.draw_factors(x, train)? else {
             return Ok(x.f_add(&run(branch, x)?)?);
         };
-        if scope::is_active() || trace::is_tracing() {
-            return Ok(x.f_add(&run(branch, x)?.f_mul(&mask)?)?);
+        let samples = x.size().first().map_or(1, |&n| n as usize);
+        let factors = if factors.len() == samples { factors } else { vec![factors[0]; samples] };
+        let seen = seen(&factors);
+        if seen.len() == samples {
+            return Ok(x.f_add(&times(&run(branch, x)?, &factors)?)?);
         }
-        let kept_samples = mask.f_flatten(0, -1)?.f_nonzero()?.f_squeeze_dim(1)?;
-        match kept_samples.numel() {
-            0 => Ok(x.shallow_clone()),
-            all if all == mask.numel() => Ok(x.f_add(&run(branch, x)?.f_mul(&mask)?)?),
-            _ => {
-                // All that are kept have the same scale.
-                let scale = mask.f_index_select(0, &kept_samples.f_narrow(0, 0, 1)?)?;
-                add_to_samples(x, &kept_samples, |x| Ok(run(branch, x)?.f_mul(&scale)?))
-            }
-        }
+        let of_seen: Vec<f64> = seen.iter().map(|&sample| factors[sample as usize]).collect();
+        let seen = copied(&Tensor::from_slice(&seen), x.device())?;
+        add_to_samples(x, &seen, |x| times(&run(branch, x)?, &of_seen))
     }
+}
+
+/// The samples that the branch sees: those that are kept, and as many others as it takes for two.
+fn seen(factors: &[f64]) -> Vec<i64> {
+    let is_kept = |&factor: &f64| factor != 0.0;
+    let mut others = 2usize.saturating_sub(factors.iter().filter(|factor| is_kept(factor)).count());
+    let mut is_seen = |factor| {
+        let is_other = !is_kept(factor) && others > 0;
+        others -= usize::from(is_other);
+        is_kept(factor) || is_other
+    };
+    (0..).zip(factors).filter(|(_, factor)| is_seen(factor)).map(|(sample, _)| sample).collect()
+}
+
+/// `y`, with each sample multiplied by its factor.
+fn times(y: &Tensor, factors: &[f64]) -> Result<Tensor> {
+    let kind = mask_kind(y.kind(), true)?;
+    if factors.iter().all(|factor| *factor == factors[0]) {
+        // libtorch takes a single number from the CPU, without a copy.
+        return Ok(y.f_mul(&Tensor::from(factors[0]).f_to_kind(kind)?)?);
+    }
+    let mut size = vec![1; y.dim()];
+    size[0] = factors.len() as i64;
+    let factors = Tensor::from_slice(factors).f_to_kind(kind)?.f_reshape(size)?;
+    Ok(y.f_mul(&copied(&factors, y.device())?)?)
+}
+
+/// A tensor of the CPU on this device. CUDA takes what it copies from such memory before it returns, so the CPU need
+/// not wait for the copy.
+fn copied(x: &Tensor, device: Device) -> Result<Tensor> {
+    Ok(x.f_to_device_(device, x.kind(), device.is_cuda(), false)?)
 }
 
 /// What the branch makes of `x`, if it has the right shape.

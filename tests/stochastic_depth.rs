@@ -94,14 +94,94 @@ fn the_branch_sees_the_kept_samples_only() {
     );
 }
 
+/// With fewer than two kept, as many dropped ones make up for them, and count for nothing.
 #[test]
-fn with_none_kept_the_branch_does_not_run() {
+fn the_branch_sees_two_samples_at_least() {
     let _generator = seeded();
-    let x = nonzero(&[20, 3]).set_requires_grad(true);
-    for layer in [depth(1.0), StochasticDepth::batch(1.0).unwrap()] {
-        let y = layer.forward(&x, |_| panic!("nothing to compute"), true);
-        assert_same_bits(&y, &x);
-        assert_same_bits(&gradient(&y.sum(None), &x), &x.ones_like());
+    for (p, batch) in [(1.0, false), (1.0, true), (0.9, false), (0.7, true)] {
+        for n in [1, 2, 3, 20] {
+            let x = nonzero(&[n, 3]).set_requires_grad(true);
+            let weight = nonzero(&[3]).set_requires_grad(true);
+            let layer = if batch { StochasticDepth::batch(p) } else { StochasticDepth::new(p) };
+            let layer = layer.unwrap().with_seed(7);
+            for step in 0..50 {
+                layer.stream().unwrap().set_step(step).unwrap();
+                let mask = TrueDropout::samples(p).unwrap();
+                let mask = if batch { TrueDropout::batch(p).unwrap() } else { mask }.with_seed(7);
+                mask.stream().unwrap().set_step(step).unwrap();
+                let mask = mask.draw_mask(&x, true).unwrap();
+                let factors = mask.expand([n, 1], false);
+                let seen = RefCell::new(None);
+                let branch = |some: &Tensor| {
+                    seen.replace(Some(some.detach()));
+                    some * &weight
+                };
+                let y = layer.forward(&x, branch, true);
+                assert_close(&y, &(&x + &x * &weight * &factors), 1e-6);
+                let seen = seen.into_inner().expect("the branch runs");
+                let kept = count_kept(&factors) as i64;
+                assert_eq!(seen.size(), [kept.max(n.min(2)), 3]);
+                let is_row = seen.unsqueeze(1).eq_tensor(&x).all_dim(2, false);
+                let rows = is_row.to_kind(Kind::Int64).argmax(1, false);
+                assert_same_bits(&seen, &x.detach().index_select(0, &rows));
+                let rows = Vec::<i64>::try_from(rows).unwrap();
+                assert!(rows.is_sorted_by(|a, b| a < b), "{rows:?}");
+                let of_weight = gradient(&y.sum(None), &weight);
+                let expected = (&x * &factors).sum_dim_intlist(0, false, None);
+                assert_close(&of_weight, &expected, 1e-5);
+            }
+        }
+    }
+}
+
+/// A batch's variance over one value is 0 / 0, and one such step leaves NaN in the running variance for good.
+#[test]
+fn batch_norm_in_the_branch_keeps_finite_statistics() {
+    let _generator = seeded();
+    for batch in [false, true] {
+        let vs = nn::VarStore::new(device());
+        let norm = nn::batch_norm1d(vs.root(), 8, Default::default());
+        let layer = if batch { StochasticDepth::batch(0.5) } else { StochasticDepth::new(0.5) };
+        let layer = layer.unwrap().with_seed(1);
+        for _ in 0..200 {
+            let x = Tensor::randn([8, 8], float());
+            drop(layer.forward(&x, |some| norm.forward_t(some, true), true));
+            for (name, variable) in vs.variables() {
+                assert!(bool::try_from(variable.isfinite().all()).unwrap(), "{name}");
+            }
+        }
+        // The mean of unbiased estimates, weighted by a momentum of 0.1: their standard deviation is at most 0.33.
+        let apart = (norm.running_var - 1.0).abs().max().double_value(&[]);
+        assert!(apart < 2.0, "batch {batch}: {apart}");
+    }
+}
+
+/// As data-parallel training asks for them.
+#[test]
+fn all_parameters_have_gradients_in_every_step() {
+    let _generator = seeded();
+    for batch in [false, true] {
+        let vs = nn::VarStore::new(device());
+        let layers: Vec<_> = (0..2)
+            .map(|i| {
+                let linear = nn::linear(vs.root() / i, 3, 3, Default::default());
+                let depth =
+                    if batch { StochasticDepth::batch(0.5) } else { StochasticDepth::new(0.5) };
+                (linear, depth.unwrap())
+            })
+            .collect();
+        let parameters = vs.trainable_variables();
+        for n in [1, 2, 5] {
+            for _ in 0..20 {
+                let y = layers.iter().fold(nonzero(&[n, 3]), |x, (linear, depth)| {
+                    depth.forward(&x, |some| linear.forward(some), true)
+                });
+                let loss = y.sum(None);
+                for gradient in Tensor::run_backward(&[&loss], &parameters, false, false) {
+                    assert!(gradient.defined());
+                }
+            }
+        }
     }
 }
 
@@ -123,23 +203,33 @@ fn with_all_kept_the_branch_gets_the_batch_itself() {
 }
 
 #[test]
-fn a_batch_is_skipped_as_a_whole() {
+fn a_batch_is_kept_or_dropped_as_a_whole() {
     let _generator = seeded();
     let x = nonzero(&[4, 3]);
     let layer = StochasticDepth::batch(0.3).unwrap();
-    let calls = Cell::new(0);
-    let branch = |all: &Tensor| {
-        calls.set(calls.get() + 1);
-        assert_eq!(all.data_ptr(), x.data_ptr());
-        all * 3.0
+    let (runs, kept) = (Cell::new(0), Cell::new(0));
+    let branch = |seen: &Tensor| {
+        runs.set(runs.get() + 1);
+        match seen.data_ptr() == x.data_ptr() {
+            true => kept.set(kept.get() + 1),
+            false => assert_same_bits(seen, &x.narrow(0, 0, 2)),
+        }
+        seen * 3.0
     };
     for _ in 0..2000 {
-        let before = calls.get();
+        let before = kept.get();
         let y = layer.forward(&x, branch, true);
-        let scale = if calls.get() > before { 1.0 / 0.7 } else { 0.0 };
+        let scale = if kept.get() > before { 1.0 / 0.7 } else { 0.0 };
         assert_close(&y, &(&x + &x * (3.0 * scale)), 1e-5);
     }
-    assert_binomial(f64::from(calls.get()), 2000.0, 0.7);
+    assert_eq!(runs.get(), 2000);
+    assert_binomial(f64::from(kept.get()), 2000.0, 0.7);
+    // Without samples, all of it.
+    let number = Tensor::from(2f32).to_device(device());
+    for _ in 0..20 {
+        let y = layer.forward(&number, |all| all * 3.5, true).double_value(&[]);
+        assert!(y == 2.0 || (y - 12.0).abs() < 1e-5, "{y}");
+    }
 }
 
 #[test]
