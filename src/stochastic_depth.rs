@@ -261,7 +261,8 @@ fn memory_order(x: &Tensor) -> (Vec<i64>, Vec<i64>) {
 /// ```
 pub fn stochastic_depth_rates(p: f64, depth: usize) -> impl Iterator<Item = f64> {
     let last = depth.saturating_sub(1).max(1) as f64;
-    (0..depth).map(move |block| p * block as f64 / last)
+    // In this order, the last one is `p` itself, not rounded.
+    (0..depth).map(move |block| p * (block as f64 / last))
 }
 
 /// Like torchvision's, with the noise shape for its mode: `StochasticDepth(p=0.1, samples)`.

@@ -19,9 +19,8 @@ fn index(indices: &Tensor) -> Vec<Vec<i64>> {
     Vec::try_from(indices).unwrap()
 }
 
-/// `max(1, int(num_tokens * (1 - prob)))`.
 #[test]
-fn as_many_tokens_stay_as_in_open_clip() {
+fn as_many_tokens_stay_as_promised() {
     let _generator = seeded();
     let cases = [
         (0.5, 196, 98),
@@ -31,8 +30,10 @@ fn as_many_tokens_stay_as_in_open_clip() {
         (0.001, 196, 195),
         (0.999, 196, 1),
         (1.0, 196, 1),
-        (0.9, 10, 1),
-        (0.9, 100, 9), // 100 * (1 - 0.9) is 9.999... there, too.
+        // One less in open_clip, where the product is rounded down.
+        (0.8, 10, 2),
+        (0.9, 100, 10),
+        (0.55, 20, 9),
         (0.5, 1, 1),
         (0.0, 7, 7),
     ];
@@ -43,6 +44,26 @@ fn as_many_tokens_stay_as_in_open_clip() {
             assert_eq!(layer.forward_t(&x, true).size(), [2, prefix + stay, 3], "{layer}");
             assert_eq!(layer.draw_indices(&x, true).unwrap().size(), [2, prefix + stay]);
         }
+    }
+}
+
+/// `max(1, floor(T (1 - p)))` in whole numbers, for `p` in thousandths.
+#[test]
+fn their_number_is_exact() {
+    let _generator = seeded();
+    for tokens in (1..=200).chain([784, 1000, 3136, 4000]) {
+        let x = Tensor::zeros([1, 1, 1], float()).expand([1, tokens, 1], false);
+        for thousandths in (0..=1000).filter(|n| tokens <= 20 || n % 25 == 0) {
+            let layer = patch_dropout(thousandths as f64 / 1000.0, 0);
+            let stay = (tokens * (1000 - thousandths) / 1000).max(1);
+            assert_eq!(layer.forward_t(&x, true).size()[1], stay, "{layer} of {tokens} tokens");
+        }
+    }
+    // Where 1 - p is what the user means, and is rounded twice.
+    for keep in 1..100 {
+        let layer = patch_dropout(1.0 - f64::from(keep) / 100.0, 0);
+        let x = Tensor::zeros([1, 1, 1], float()).expand([1, 100, 1], false);
+        assert_eq!(layer.forward_t(&x, true).size()[1], i64::from(keep), "{layer}");
     }
 }
 
@@ -263,12 +284,21 @@ fn a_trace_draws_anew_for_batches_of_any_size() {
     let _generator = seeded();
     let layer = patch_dropout(0.5, 1);
     let mut closure = |inputs: &[Tensor]| vec![layer.forward_t(&inputs[0], true)];
-    let example = [nonzero(&[2, 9, 3])];
-    let traced = CModule::create_by_tracing("model", "forward", &example, &mut closure).unwrap();
-    let x = nonzero(&[50, 9, 3]);
-    let (first, second) = (traced.forward_ts(&[&x]).unwrap(), traced.forward_ts(&[&x]).unwrap());
-    assert_eq!(first.size(), [50, 5, 3]);
-    assert_ne!(first, second);
-    assert_eq!(first.select(1, 0), x.select(1, 0));
-    assert!(count_kept(&first) > 0.0);
+    for rows in [1, 2] {
+        let example = [nonzero(&[rows, 9, 2, 3])];
+        let traced =
+            CModule::create_by_tracing("model", "forward", &example, &mut closure).unwrap();
+        let x = nonzero(&[50, 9, 2, 3]);
+        let (first, second) =
+            (traced.forward_ts(&[&x]).unwrap(), traced.forward_ts(&[&x]).unwrap());
+        assert_eq!(first.size(), [50, 5, 2, 3]);
+        assert_ne!(first, second);
+        assert_same_bits(&first.select(1, 0), &x.select(1, 0));
+        // Each kept token is one of its own sample, and they are in order.
+        let is_token = first.unsqueeze(2).eq_tensor(&x.unsqueeze(1)).flatten(3, -1);
+        let places = is_token.all_dim(3, false).to_kind(Kind::Int64);
+        assert_eq!(count_kept(&places), 250.0);
+        let places = places.argmax(2, false);
+        assert_eq!(count_kept(&(places.narrow(1, 1, 4) - places.narrow(1, 0, 4)).gt(0)), 200.0);
+    }
 }

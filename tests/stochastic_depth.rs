@@ -446,12 +446,21 @@ fn rates_rise_in_a_straight_line() {
                 assert_eq!(rates[depth - 1], p);
             }
             let one_more = || stochastic_depth_rates(p, depth + 1);
+            let is_close = |rate: f64, expected: f64| (rate - expected).abs() < 1e-15;
             for (l, rate) in (1..).zip(one_more().skip(1)) {
-                assert_eq!(rate, p * f64::from(l) / depth as f64);
+                assert!(is_close(rate, p * f64::from(l) / depth as f64));
             }
             for (i, rate) in (0..).zip(one_more().take(depth)) {
-                assert_eq!(rate, p * f64::from(i) / depth as f64);
+                assert!(is_close(rate, p * f64::from(i) / depth as f64));
             }
+        }
+    }
+    // None is above p, and the last one is p, however p is rounded.
+    for depth in 2..60 {
+        for p in (0..=100).map(|percent| f64::from(percent) / 100.0) {
+            let rates: Vec<f64> = stochastic_depth_rates(p, depth).collect();
+            assert!(rates.is_sorted());
+            assert_eq!(rates[depth - 1], p);
         }
     }
     assert_eq!(stochastic_depth_rates(0.5, 0).count(), 0);
