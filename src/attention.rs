@@ -9,6 +9,7 @@ use crate::fused_attention::{fused_attention, pairs};
 use crate::kind::real_kind;
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
+use crate::strided::check_strided;
 
 /// Scaled dot-product attention with dropout of its weights (Vaswani et al. 2017): in training,
 /// `dropout(softmax(query · keyᵀ · scale + mask)) · value`; in evaluation, the same without dropout.
@@ -307,6 +308,7 @@ fn repeats(query: &[i64], shared: &[i64]) -> Option<i64> {
 
 /// Checks the shapes, and the query's kind.
 fn check_inputs([query, key, value]: [&Tensor; 3]) -> Result<()> {
+    [query, key, value].into_iter().try_for_each(check_strided)?;
     let [q, k, v] = [query, key, value].map(Tensor::size);
     let same_leading = |shared: &[i64]| {
         let heads = if repeats(&q, shared).is_some() { 3 } else { 2 };
@@ -339,6 +341,7 @@ fn check_value(weights: &Tensor, value: &Tensor) -> Result<()> {
 }
 
 fn check_mask(query: Kind, weights: &[i64], mask: &Tensor) -> Result<()> {
+    check_strided(mask)?;
     let size = mask.size();
     let mut dims = size.iter().rev().zip(weights.iter().rev());
     if size.len() > weights.len() || !dims.all(|(&mask, &all)| mask == 1 || mask == all) {

@@ -8,6 +8,7 @@ use tch::{Tensor, nn};
 use crate::error::{Result, or_panic};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
+use crate::strided::check_not_nested;
 
 /// The options of [`drop_connect`].
 ///
@@ -126,6 +127,7 @@ impl DropConnect {
     /// Whether `x` can be multiplied by the weight. Checked before a mask is drawn, so that an error takes no
     /// step; libtorch reports it.
     fn fits(&self, x: &Tensor) -> Result<bool> {
+        check_not_nested(x)?;
         let ws = &self.linear.ws;
         if x.size().last() != ws.size().last() || x.device() != ws.device() {
             return Ok(false);

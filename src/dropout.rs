@@ -278,8 +278,9 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// # Errors
     ///
-    /// Those of [`f_forward_t`](Self::f_forward_t); [`Error::Layout`](crate::Error::Layout) for a sparse or
-    /// oneDNN residual; and libtorch's for one on another device, or of a shape that does not broadcast.
+    /// Those of [`f_forward_t`](Self::f_forward_t); [`Error::Layout`](crate::Error::Layout) for a residual that is not
+    /// strided, [`Error::ResidualShape`](crate::Error::ResidualShape) for one that does not broadcast; and libtorch's
+    /// for one on another device.
     pub fn f_forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.forward(x, Some(residual), train)
     }

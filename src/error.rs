@@ -66,6 +66,15 @@ pub enum Error {
         input: Vec<i64>,
     },
 
+    /// A residual that cannot be added to the layer's output.
+    #[error("a residual of shape {residual:?} does not broadcast with an input of shape {input:?}")]
+    ResidualShape {
+        /// The residual's shape.
+        residual: Vec<i64>,
+        /// The input's shape.
+        input: Vec<i64>,
+    },
+
     /// Queries, keys and values whose shapes do not fit together.
     #[error("attention needs {expected}, got query {query:?}, key {key:?} and value {value:?}")]
     AttentionShapes {
@@ -126,8 +135,8 @@ pub enum Error {
     #[error("dropout is not defined for tensors of kind {0:?}")]
     Kind(Kind),
 
-    /// A sparse tensor (COO, CSR, CSC, BSR or BSC), or one in oneDNN's format.
-    #[error("dropout is defined for strided tensors only, got a sparse or a oneDNN tensor")]
+    /// A sparse tensor (COO, CSR, CSC, BSR or BSC), a nested one, or one in oneDNN's format.
+    #[error("dropout is defined for strided tensors only, got a sparse, nested or oneDNN tensor")]
     Layout,
 
     /// An input of a shape that the layer does not take.

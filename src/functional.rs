@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use crate::error::{Result, or_panic};
+use crate::monte_carlo::scope;
 use crate::noise::Noise;
 use crate::noise_shape::NoiseShape;
 
@@ -12,6 +13,9 @@ use crate::noise_shape::NoiseShape;
 /// Replace `x.dropout(p, train)` with `dropout(&x, p, train)`. It follows [`tch::manual_seed`], and under
 /// [`monte_carlo`](crate::monte_carlo) it draws in evaluation too. A layer, such as
 /// [`TrueDropout`](crate::TrueDropout), can also have a seed of its own.
+///
+/// In evaluation any tensor comes back as it is, as from tch: quantized, of integers, sparse or nested. A layer asks the
+/// same of its input in both modes, and returns the same kind, so that a model that evaluates also trains.
 ///
 /// ```
 /// use tch::{Device, Kind, Tensor};
@@ -45,10 +49,10 @@ pub fn dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
 ///
 /// # Errors
 ///
-/// `p` outside `[0, 1]`; a tensor that is not strided, or of a kind that cannot be multiplied; running out of
-/// memory.
+/// `p` outside `[0, 1]`. In training: a tensor that is not strided, or of a kind that cannot be multiplied; running out
+/// of memory.
 pub fn f_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
-    Noise::new(p, NoiseShape::Elements, true)?.forward(x, None, train)
+    f_dropout_over(NoiseShape::Elements, x, p, train)
 }
 
 /// A drop-in replacement for [`Tensor::feature_dropout`]: drops whole channels of `[N, C, ...]` for each
@@ -85,7 +89,12 @@ pub fn feature_dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
 ///
 /// # Errors
 ///
-/// Those of [`f_dropout`]; an `x` of fewer than two dimensions.
+/// Those of [`f_dropout`]; in training, an `x` of fewer than two dimensions.
 pub fn f_feature_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
-    Noise::new(p, NoiseShape::Channels, true)?.forward(x, None, train)
+    f_dropout_over(NoiseShape::Channels, x, p, train)
+}
+
+fn f_dropout_over(shape: NoiseShape, x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
+    let noise = Noise::new(p, shape, true)?;
+    if train || scope::is_active() { noise.forward(x, None, train) } else { Ok(x.shallow_clone()) }
 }

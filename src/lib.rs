@@ -150,6 +150,7 @@ mod layout;
 mod link_cuda;
 mod noise_shape;
 mod probability;
+mod strided;
 mod trace;
 // Errors.
 mod error;

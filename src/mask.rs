@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::kind::real_kind;
 use crate::noise::Noise;
 use crate::noise_shape::NoiseShape;
+use crate::strided::check_not_nested;
 
 /// Draws a mask with one number per column of dimension 1, `[1, C, 1, ...]` for an `x` of shape
 /// `[N, C, ...]`. A column is 0 with probability `p` and 1 otherwise.
@@ -72,6 +73,8 @@ pub fn element_mask(x: &Tensor, p: f64) -> Result<Tensor> {
 ///
 /// A mask that does not broadcast over `x`, or one on another device.
 pub fn apply_mask(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    check_not_nested(x)?;
+    check_not_nested(mask)?;
     if !broadcasts_over(&mask.size(), &x.size()) {
         return Err(Error::MaskShape { mask: mask.size(), input: x.size() });
     }

@@ -9,6 +9,7 @@ use crate::attention::Options;
 use crate::error::{Error, Result, or_panic};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
+use crate::strided::check_strided;
 
 /// The options of [`multi_head_attention`].
 ///
@@ -268,6 +269,7 @@ impl MultiHeadAttention {
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
+        check_strided(x)?;
         let (embed_dim, shape) = (self.embed_dim, x.size());
         match shape[..] {
             [_, _, features] if features == embed_dim => Ok(()),

@@ -11,6 +11,7 @@ use crate::monte_carlo::scope;
 use crate::noise_shape::NoiseShape;
 use crate::probability::{AtomicProbability, Probability};
 use crate::rng::stream::Stream;
+use crate::strided::check_strided;
 
 /// What every layer holds: the probability, which elements share a draw, what it makes of them, and where the
 /// random numbers come from.
@@ -155,7 +156,7 @@ impl Noise {
 
     /// Checks an input, in training and evaluation alike. Returns its mask's kind.
     pub(crate) fn check(&self, x: &Tensor) -> Result<Kind> {
-        check_layout(x)?;
+        check_strided(x)?;
         match self.effect {
             // A constant in place of a complex number: nothing says which.
             Effect::Affine(_) if is_complex(x.kind()) => Err(Error::Kind(x.kind())),
@@ -202,21 +203,19 @@ fn checked(p: f64, effect: Effect) -> Result<Probability> {
     }
 }
 
-fn check_layout(x: &Tensor) -> Result<()> {
-    let is_strided = !x.is_sparse() && !x.is_mkldnn() && x.f_sparse_dim()? == 0;
-    if is_strided { Ok(()) } else { Err(Error::Layout) }
-}
-
 /// Checks a residual before a mask is drawn, so that an error takes no step.
 fn check_residual(x: &Tensor, residual: &Tensor) -> Result<()> {
-    check_layout(residual)?;
+    check_strided(x)?;
+    check_strided(residual)?;
     if residual.device() != x.device() {
         let _ = residual.f_add(x)?;
-    } else if residual.size() != x.size() {
-        // Views only: the sum itself would be a pass over `x` for nothing.
-        let _ = Tensor::f_broadcast_tensors(&[residual, x])?;
     }
-    Ok(())
+    let (input, residual) = (x.size(), residual.size());
+    let mut dims = input.iter().rev().zip(residual.iter().rev());
+    match dims.all(|(&x, &residual)| x == residual || x == 1 || residual == 1) {
+        true => Ok(()),
+        false => Err(Error::ResidualShape { residual, input }),
+    }
 }
 
 /// What every layer that holds a `noise` offers: its probability, and its stream.

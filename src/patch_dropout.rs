@@ -8,6 +8,7 @@ use crate::error::{Error, Result, or_panic};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
 use crate::probability::Probability;
+use crate::strided::check_strided;
 use crate::trace;
 
 /// Drops tokens of a sequence, and makes it shorter (Liu et al. 2022): open_clip's and timm's `PatchDropout`.
@@ -217,6 +218,8 @@ fn num_keep(patches: i64, p: Probability) -> i64 {
 /// [`Error::InputShape`] for an `x` that does not have as many samples as the indices, or one; libtorch's for
 /// indices that are out of range or of another kind.
 pub fn gather_tokens(x: &Tensor, indices: &Tensor) -> Result<Tensor> {
+    check_strided(x)?;
+    check_strided(indices)?;
     let (samples, _) = indices.size2()?;
     let size = x.size();
     if size.len() < 2 || ![1, samples].contains(&size[0]) {

@@ -9,6 +9,7 @@ use crate::kind::mask_kind;
 use crate::monte_carlo::scope;
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
+use crate::strided::check_not_nested;
 use crate::trace;
 
 /// Stochastic depth around a residual branch `f` (Huang et al. 2016): in training, `x + f(x) * mask / (1 - p)`
@@ -202,6 +203,7 @@ fn copied(x: &Tensor, device: Device) -> Result<Tensor> {
 /// What the branch makes of `x`, if it has the right shape.
 fn run(branch: impl FnOnce(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tensor> {
     let y = branch(x)?;
+    check_not_nested(&y)?;
     if y.size() == x.size() {
         return Ok(y);
     }

@@ -63,6 +63,31 @@ fn in_evaluation_they_return_the_input() {
     }
 }
 
+/// As tch's do, whatever it is. (Of tensors that are not strided, tests/not_strided.rs has more.)
+#[test]
+fn in_evaluation_any_tensor_comes_back_as_it_is() {
+    let _alone = alone();
+    let x = nonzero(&[3, 4]);
+    for x in [
+        x.quantize_per_tensor(0.1, 0, Kind::QUInt8),
+        (&x * 10.0).to_kind(Kind::Int64),
+        x.gt(0.0),
+        x.to_kind(Kind::ComplexFloat),
+        x.get(0),
+        Tensor::from(1.0),
+        Tensor::zeros([0, 3], float()),
+    ] {
+        for (function, fallible, tchs, _) in FUNCTIONS {
+            for y in
+                [function(&x, 0.5, false), fallible(&x, 0.5, false).unwrap(), tchs(&x, 0.5, false)]
+            {
+                assert_eq!((y.kind(), y.size()), (x.kind(), x.size()));
+                assert_eq!(y.data_ptr(), x.data_ptr());
+            }
+        }
+    }
+}
+
 #[test]
 fn rate_scale_and_gradient_are_tchs() {
     let _alone = alone();
@@ -139,11 +164,9 @@ fn errors_are_returned_by_one_and_a_panic_in_the_other() {
         }
     }
     let text = "noise shape `channels` needs an input with at least 2 dimensions, got shape [3]";
-    for train in [true, false] {
-        let error = f_feature_dropout(&nonzero(&[3]), 0.5, train).unwrap_err();
-        assert_eq!(error.to_string(), text);
-        assert!(f_dropout(&Tensor::ones([], float()), 0.5, train).is_ok());
-    }
+    let error = f_feature_dropout(&nonzero(&[3]), 0.5, true).unwrap_err();
+    assert_eq!(error.to_string(), text);
+    assert!(f_dropout(&Tensor::ones([], float()), 0.5, true).is_ok());
 }
 
 #[test]
@@ -162,12 +185,12 @@ fn errors_become_those_of_tch() {
 }
 
 #[test]
-fn integers_become_floats() {
+fn integers_become_floats_in_training() {
     let _alone = alone();
     let x = Tensor::ones([4, 3], (Kind::Int64, device()));
     for (function, ..) in FUNCTIONS {
-        for train in [true, false] {
-            assert_eq!(function(&x, 0.5, train).kind(), Kind::Float);
+        for p in [0.0, 0.5] {
+            assert_eq!(function(&x, p, true).kind(), Kind::Float);
         }
     }
 }

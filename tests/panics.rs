@@ -76,7 +76,7 @@ fn layers() {
 fn functions() {
     let row = &nonzero(&[3]);
     assert_panics_as!(dropout(row, 1.5, true) => f_dropout(row, 1.5, true));
-    assert_panics_as!(feature_dropout(row, 0.5, false) => f_feature_dropout(row, 0.5, false));
+    assert_panics_as!(feature_dropout(row, 0.5, true) => f_feature_dropout(row, 0.5, true));
 }
 
 fn layers_of_several_inputs() {

@@ -209,7 +209,7 @@ fn bad_input_is_an_error_and_takes_no_step() {
         (
             &plain,
             nonzero(&[4, 9, 3]).to_sparse_sparse_dim(3),
-            "dropout is defined for strided tensors only, got a sparse or a oneDNN tensor"
+            "dropout is defined for strided tensors only, got a sparse, nested or oneDNN tensor"
                 .to_owned(),
         ),
     ] {

@@ -8,6 +8,7 @@ use tch::Tensor;
 use self::prediction::{Accumulator, Moments};
 use self::scope::Shapes;
 use crate::error::{MonteCarloError, Result};
+use crate::strided::check_strided;
 
 pub use self::prediction::{Prediction, Regression};
 
@@ -237,6 +238,7 @@ impl MonteCarlo {
     where
         F: FnMut(&Tensor, bool) -> Tensor,
     {
+        check_strided(x)?;
         if x.dim() == 0 || x.numel() == 0 {
             return Err(MonteCarloError::NoRows(x.size()).into());
         }

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::mask::apply_mask;
 use crate::recurrent::dropout::RecurrentDropout;
 use crate::recurrent::weights::{Weights, flat, flatten, variables};
+use crate::strided::check_strided;
 use crate::trace;
 
 /// What differs between an LSTM and a GRU. A state is `S` tensors, of which the first is h.
@@ -99,6 +100,7 @@ impl Stack {
 
     /// The sequence of length 1 for the input `[N, in_dim]` of one time step.
     pub(super) fn sequence_of_one(&self, x: &Tensor) -> Result<Tensor> {
+        check_strided(x)?;
         if !matches!(x.size()[..], [_, features] if features == self.in_dim()) {
             return Err(wrong_shape("x", format!("[N, {}]", self.in_dim()), x));
         }
@@ -144,6 +146,7 @@ impl Stack {
         let Weights { ih, hh, .. } = &self.layers[0][0];
         check_operands(x, ih)?;
         for tensor in state {
+            check_strided(tensor)?;
             if tensor.size() != expected {
                 return Err(wrong_shape(
                     "each tensor of the state",
@@ -171,6 +174,7 @@ impl Stack {
     }
 
     fn check_sequence(&self, x: &Tensor) -> Result<()> {
+        check_strided(x)?;
         let time = if self.batch_first { 1 } else { 0 };
         let size = x.size();
         if size.len() == 3 && size[2] == self.in_dim() && size[time] > 0 {

@@ -9,6 +9,7 @@ use crate::kind::real_kind;
 use crate::monte_carlo::scope;
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
+use crate::strided::check_strided;
 
 /// Zoneout (Krueger et al. 2016): in training, each element of a state keeps its previous value with
 /// probability `p`, and takes the new one otherwise; in evaluation, it is the mean of that,
@@ -99,6 +100,8 @@ impl Zoneout {
     /// States of different shapes, or that are not floating-point; and libtorch's, for states on different
     /// devices.
     pub fn f_apply(&self, previous: &Tensor, new: &Tensor, train: bool) -> Result<Tensor> {
+        check_strided(previous)?;
+        check_strided(new)?;
         if previous.size() != new.size() {
             let (expected, got) =
                 (format!("of shape {:?}", new.size()), format!("{:?}", previous.size()));
