@@ -4,7 +4,7 @@ use std::fmt;
 
 use tch::{Kind, Tensor};
 
-use crate::error::{Error, Result, or_panic};
+use crate::error::{Error, Result, or_panic_in};
 use crate::fused_attention::{fused_attention, pairs};
 use crate::kind::real_kind;
 use crate::noise::{Noise, noise_methods};
@@ -120,7 +120,7 @@ impl Attention {
         mask: Option<&Tensor>,
         train: bool,
     ) -> Tensor {
-        or_panic(self.f_forward(query, key, value, mask, train))
+        or_panic_in(self, self.f_forward(query, key, value, mask, train))
     }
 
     /// Like [`forward`](Self::forward), but returns a `Result`.

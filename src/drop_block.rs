@@ -4,7 +4,7 @@ use std::fmt;
 
 use tch::{Kind, Tensor, nn};
 
-use crate::error::{Error, Result, or_panic};
+use crate::error::{Error, Result, or_panic_in};
 use crate::kind::real_kind;
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
@@ -178,7 +178,7 @@ fn normalized(keep_mask: &Tensor, passes: i64, kind: Kind) -> Result<Tensor> {
 impl nn::ModuleT for DropBlock {
     #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
-        or_panic(self.f_forward_t(x, train))
+        or_panic_in(self, self.f_forward_t(x, train))
     }
 }
 

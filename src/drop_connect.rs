@@ -5,7 +5,7 @@ use std::fmt;
 
 use tch::{Tensor, nn};
 
-use crate::error::{Result, or_panic};
+use crate::error::{Result, or_panic_in};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
 use crate::strided::check_not_nested;
@@ -161,7 +161,7 @@ impl DropConnect {
 impl nn::ModuleT for DropConnect {
     #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
-        or_panic(self.f_forward_t(x, train))
+        or_panic_in(self, self.f_forward_t(x, train))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use tch::{Tensor, nn};
 
-use crate::error::{Result, or_panic};
+use crate::error::{Result, or_panic_in};
 use crate::noise::{Noise, noise_methods, noise_shape_methods};
 use crate::noise_shape::NoiseShape;
 
@@ -256,7 +256,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// Where [`f_forward_add`](Self::f_forward_add) returns an error.
     #[track_caller]
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Tensor {
-        or_panic(self.f_forward_add(x, residual, train))
+        or_panic_in(self, self.f_forward_add(x, residual, train))
     }
 
     /// Like [`forward_add`](Self::forward_add), but returns a `Result`.
@@ -289,7 +289,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
 impl<const RESCALE: bool> nn::ModuleT for DropoutLayer<RESCALE> {
     #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
-        or_panic(self.f_forward_t(x, train))
+        or_panic_in(self, self.f_forward_t(x, train))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Everything that can go wrong, each with the value that was wrong and what was expected.
 
+use std::fmt;
+
 use tch::{Kind, TchError};
 
 /// The errors of this crate.
@@ -10,7 +12,9 @@ use tch::{Kind, TchError};
 /// assert!(matches!(error, Error::Probability(p) if p == 1.5));
 /// assert_eq!(error.to_string(), "p must be a probability in [0, 1], got 1.5");
 /// ```
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` prints the same text, as it is what `unwrap` shows.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A probability outside `[0, 1]`, or NaN.
@@ -24,7 +28,7 @@ pub enum Error {
     /// The noise shape needs more dimensions than the input has.
     #[error(
         "noise shape `{noise}` needs an input with at least {needed} dimension{}, got shape {shape:?}",
-        if *needed == 1 { "" } else { "s" }
+        plural(*needed)
     )]
     TooFewDimensions {
         /// The noise shape's name.
@@ -186,13 +190,22 @@ pub enum Error {
     Step(u64),
 
     /// Saved steps that belong to a different number of streams.
-    #[error("{expected} streams need {expected} steps, got {got}")]
+    #[error(
+        "the checkpoint has {got} step{}, but this model has taken {expected} stream{}: is it the same \
+         model, and has each layer taken its stream before the steps are set?",
+        plural(*got),
+        plural(*expected)
+    )]
     Steps {
         /// How many streams there are.
         expected: usize,
         /// How many steps were given.
         got: usize,
     },
+
+    /// A layer number that has been handed out before.
+    #[error("layer {0} has taken its stream already, and another layer's masks would be the same")]
+    LayerTaken(u16),
 
     /// More streams than one seed has layer numbers.
     #[error("this seed's 65536 layer streams have all been handed out")]
@@ -253,7 +266,7 @@ impl From<Error> for TchError {
 /// assert!(matches!(error, Error::MonteCarlo(MonteCarloError::Count { name: "passes", got: 0 })));
 /// assert_eq!(error.to_string(), "passes must be at least 1, got 0");
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum MonteCarloError {
     /// A number of passes or rows below 1.
@@ -339,6 +352,16 @@ pub enum MonteCarloError {
         Vec<i64>,
     ),
 
+    /// A model whose output for a row depends on the row's place in the batch, or on other rows.
+    #[error(
+        "the output, of shape {0:?} for two copies of the batch, is not the same for both: each row must be \
+         computed from that row alone, in a way that does not depend on its place, or use fold 1"
+    )]
+    MixedOutput(
+        /// The output's shape for two copies.
+        Vec<i64>,
+    ),
+
     /// A model that draws more or fewer masks in folded passes than in one.
     #[error("the model drew {single} masks in one pass and {folded} in folded passes: use fold 1")]
     Draws {
@@ -373,7 +396,7 @@ pub enum MonteCarloError {
 /// assert!(matches!(error, Error::Checkpoint(CheckpointError::Captured(_))));
 /// # }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// A tensor with a history, which the segment uses and is not given.
@@ -390,6 +413,13 @@ pub enum CheckpointError {
     #[error("a segment must not modify its input in place, since it is run again with that input")]
     ModifiesInput,
 
+    /// A forward or backward pass on a thread that holds the module's lock, for which it would wait forever.
+    #[error(
+        "this thread holds the lock of the checkpoint's module, for which it would wait forever: drop what \
+         `lock()` returned first"
+    )]
+    Locked,
+
     /// A backward pass with `create_graph`.
     #[error(
         "a checkpoint has no second derivative: run the backward pass without create_graph, or the \
@@ -398,10 +428,36 @@ pub enum CheckpointError {
     SecondDerivative,
 }
 
+/// `unwrap` and `expect` show an error's `Debug`.
+macro_rules! debug_as_display {
+    ($($error:ty),*) => {
+        $(impl fmt::Debug for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        })*
+    };
+}
+debug_as_display!(Error, MonteCarloError, CheckpointError);
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 /// A `Result` with this crate's [`Error`](enum@Error).
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// Panics with an error's text, at the line of the caller (which a closure would lose).
+/// Panics with an error's text, at the line of the caller (which a closure would lose), after the layer as it prints
+/// itself: the caller may be tch's, which calls any layer of a model.
+#[track_caller]
+pub(crate) fn or_panic_in<T>(layer: &(impl fmt::Display + ?Sized), result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{layer}: {error}"),
+    }
+}
+
+/// Panics with an error's text, for a function.
 #[track_caller]
 pub(crate) fn or_panic<T>(result: Result<T>) -> T {
     match result {

@@ -157,7 +157,9 @@ mod error;
 
 pub use alpha_dropout::AlphaDropout;
 pub use attention::Attention;
-pub use checkpoint::{Checkpoint, checkpoint, checkpoint_many, f_checkpoint, f_checkpoint_many};
+pub use checkpoint::{
+    Checkpoint, CheckpointGuard, checkpoint, checkpoint_many, f_checkpoint, f_checkpoint_many,
+};
 pub use drop_block::DropBlock;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};

@@ -6,7 +6,7 @@ use std::fmt;
 use tch::{Tensor, nn};
 
 use crate::attention::Options;
-use crate::error::{Error, Result, or_panic};
+use crate::error::{Error, Result, or_panic_in};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
 use crate::strided::check_strided;
@@ -205,7 +205,7 @@ impl MultiHeadAttention {
         mask: Option<&Tensor>,
         train: bool,
     ) -> Tensor {
-        or_panic(self.f_forward(query, key, value, mask, train))
+        or_panic_in(self, self.f_forward(query, key, value, mask, train))
     }
 
     /// Like [`forward`](Self::forward), but returns a `Result`.
@@ -288,7 +288,7 @@ impl MultiHeadAttention {
 impl nn::ModuleT for MultiHeadAttention {
     #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
-        or_panic(self.f_forward_t(x, train))
+        or_panic_in(self, self.f_forward_t(x, train))
     }
 }
 

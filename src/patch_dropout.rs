@@ -4,7 +4,7 @@ use std::fmt;
 
 use tch::{Device, Kind, Tensor, nn};
 
-use crate::error::{Error, Result, or_panic};
+use crate::error::{Error, Result, or_panic_in};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
 use crate::probability::Probability;
@@ -245,7 +245,7 @@ pub fn gather_tokens(x: &Tensor, indices: &Tensor) -> Result<Tensor> {
 impl nn::ModuleT for PatchDropout {
     #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
-        or_panic(self.f_forward_t(x, train))
+        or_panic_in(self, self.f_forward_t(x, train))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use tch::{Device, Tensor};
 
-use crate::error::{Error, Result, or_panic};
+use crate::error::{Error, Result, or_panic_in};
 use crate::kind::mask_kind;
 use crate::monte_carlo::scope;
 use crate::noise::{Noise, noise_methods};
@@ -105,7 +105,7 @@ impl StochasticDepth {
     where
         F: FnOnce(&Tensor) -> Tensor,
     {
-        or_panic(self.f_forward(x, |kept| Ok(branch(kept)), train))
+        or_panic_in(self, self.f_forward(x, |kept| Ok(branch(kept)), train))
     }
 
     /// Like [`forward`](Self::forward), but the branch returns a `Result`, and so does this.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::{alone, elements, float, panic_text};
 use tch::nn::ModuleT;
 use tch::{TchError, Tensor};
-use tch_dropout::{CheckpointError, Error, checkpoint, f_checkpoint};
+use tch_dropout::{Checkpoint, CheckpointError, Error, checkpoint, f_checkpoint};
 
 fn leaf(size: &[i64]) -> Tensor {
     Tensor::randn(size, float()).set_requires_grad(true)
@@ -220,4 +220,41 @@ fn a_panic_leaves_libtorchs_generator_where_it_was() {
     tch::manual_seed(1);
     let _ = (Tensor::rand([4, 5], float()), Tensor::rand([5], float()));
     assert_eq!(found, Tensor::rand([5], float()));
+}
+
+/// In place of waiting forever.
+#[test]
+fn a_thread_that_holds_the_module() {
+    let _alone = alone();
+    let locked = "this thread holds the lock of the checkpoint's module, for which it would wait forever: drop what \
+                  `lock()` returned first";
+    let block = Checkpoint::new(elements(0.1));
+    let other = Checkpoint::new(elements(0.1));
+    let x = leaf(&[4, 5]);
+    let y = block.forward_t(&x, true);
+
+    let held = block.lock();
+    held.set_p(0.2).unwrap();
+    assert_eq!(
+        format!("{block:?}, {held:?}"),
+        "Checkpoint(<locked>), TrueDropout(p=0.2, elements)"
+    );
+    for call in [
+        &(|| drop(block.forward_t(&x, true))) as &dyn Fn(),
+        &|| drop(block.clone().forward_t(&x, false)),
+        &|| drop(block.lock()),
+    ] {
+        assert_eq!(panic_text(std::panic::AssertUnwindSafe(call)), locked);
+    }
+    if x.device() == tch::Device::Cpu {
+        assert!(error_of(&y).ends_with(locked));
+    }
+    // Another module, and another thread, are free.
+    other.forward_t(&x, true).sum(None).backward();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| block.clone().lock().p());
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), 0.2);
+    });
+    block.forward_t(&x, true).sum(None).backward();
 }

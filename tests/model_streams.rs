@@ -89,7 +89,11 @@ fn steps_that_do_not_fit_are_an_error_and_none_is_set() {
     streams.set_steps(&[3, 4]).unwrap();
     for wrong in [&[][..], &[5], &[5, 6, 7]] {
         let error = streams.set_steps(wrong).unwrap_err();
-        let text = format!("2 streams need 2 steps, got {}", wrong.len());
+        let steps = ["0 steps", "1 step", "", "3 steps"][wrong.len()];
+        let text = format!(
+            "the checkpoint has {steps}, but this model has taken 2 streams: is it the same model, and has each layer \
+             taken its stream before the steps are set?"
+        );
         assert_eq!(error.to_string(), text);
         assert!(matches!(error, Error::Steps { expected: 2, .. }));
     }
@@ -142,4 +146,43 @@ fn another_worker_or_layer_is_still_held() {
     let stream = streams.next_stream().unwrap().with_worker(2).with_layer(9);
     stream.set_step(4).unwrap();
     assert_eq!(streams.steps(), [4]);
+}
+
+/// A layer that is added in front takes a number of its own, and the others keep their masks.
+#[test]
+fn a_stream_by_its_number_stays_when_the_model_changes() {
+    let x = Tensor::ones([200], float());
+    let masks = |layers: &[&TrueDropout]| -> Vec<Tensor> {
+        layers.iter().map(|layer| layer.forward_t(&x, true)).collect()
+    };
+    let seeded = |stream| elements(0.5).with_stream(stream);
+    let before = Streams::new(42);
+    let old = [(); 2].map(|()| seeded(before.next_stream().unwrap()));
+    let expected = masks(&[&old[0], &old[1]]);
+
+    let streams = Streams::new(42);
+    let added = seeded(streams.stream(2).unwrap());
+    let second = seeded(streams.stream(1).unwrap());
+    let first = seeded(streams.next_stream().unwrap());
+    let found = masks(&[&first, &second, &added]);
+    assert_eq!(found[..2], expected);
+    assert!(!expected.contains(&found[2]));
+
+    // Steps are in the order of the numbers, so that those of the model as it was still fit.
+    streams.set_steps(&[before.steps(), vec![0]].concat()).unwrap();
+    assert_eq!(masks(&[&first, &second]), masks(&[&old[0], &old[1]]));
+    assert_eq!(streams.steps(), [2, 2, 0]);
+
+    for taken in 0..3 {
+        let error = streams.stream(taken).unwrap_err();
+        assert!(matches!(error, Error::LayerTaken(layer) if layer == taken));
+        let text = "has taken its stream already, and another layer's masks would be the same";
+        assert_eq!(error.to_string(), format!("layer {taken} {text}"));
+    }
+    // The next one goes into the first gap.
+    assert_eq!(streams.stream(4).unwrap().layer(), 4);
+    assert_eq!([(); 2].map(|()| streams.next_stream().unwrap().layer()), [3, 5]);
+    assert_eq!(streams.stream(u16::MAX).unwrap().layer(), u16::MAX);
+    assert_eq!(streams.next_stream().unwrap().layer(), 6);
+    assert_eq!(streams.steps().len(), 8);
 }

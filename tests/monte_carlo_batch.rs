@@ -41,8 +41,11 @@ fn texts(
             otherwise(x)
         })
     };
-    run.regress(telling, x).unwrap();
-    [panic, told.take().expect("an error")]
+    // The model went on, and the run does not take its output for one.
+    let returned = run.regress(telling, x).unwrap_err().to_string();
+    let told = told.take().expect("an error");
+    assert_eq!(returned, told);
+    [panic, told]
 }
 
 /// 64 rows, which 4 rows in 4, 8 or 16 folded passes, as here, could be taken for.
@@ -208,6 +211,59 @@ fn a_large_feature_hides_no_mixing() {
     let x = nonzero(&[2, 6, 4]);
     let _ = x.select(2, 1).fill_(5000.0);
     assert_mixed(&x, Tensor::shallow_clone);
+}
+
+/// A part of a weight for each row of the batch, of which folded passes would get other parts.
+#[test]
+fn rows_that_depend_on_their_place() {
+    let layer = elements(0.5);
+    let x = nonzero(&[4, 6]);
+    let places = nonzero(&[64, 6]);
+    let model = |x: &Tensor, train| x + layer.forward_t(&places.narrow(0, 0, x.size()[0]), train);
+    let variance = places.narrow(0, 0, 4).square();
+    let alone = MonteCarlo::new(10_000).unwrap().regress(model, &x).unwrap();
+    let ratio = alone.variance / variance;
+    assert!(ratio.allclose(&ratio.ones_like(), 0.0, 0.1, false));
+    let text = "the output, of shape [8, 6] for two copies of the batch, is not the same for both: each row must be \
+                computed from that row alone, in a way that does not depend on its place, or use fold 1";
+    for fold in [2, 8, 16] {
+        let run = folded(33, fold);
+        for error in [run.regress(model, &x).unwrap_err(), run.predict(model, &x).unwrap_err()] {
+            assert_eq!(error.to_string(), text);
+            assert!(matches!(error, Error::MonteCarlo(MonteCarloError::MixedOutput(_))));
+        }
+    }
+    // Of one pass, or of two that are not folded together, there is nothing to compare.
+    MonteCarlo::new(2).unwrap().fold(2).unwrap().regress(model, &x).unwrap();
+}
+
+/// A model that goes on after an error would have no draw at all, or the same one in all passes.
+#[test]
+fn an_error_that_the_model_keeps_to_itself() {
+    let layer = elements(0.5);
+    let x = nonzero(&[4, 6]);
+    let weight = nonzero(&[8, 6]);
+    let or_undropped = |x: &Tensor, train| {
+        let weight = layer.f_forward_t(&weight, train).unwrap_or(weight.shallow_clone());
+        x.matmul(&weight.tr())
+    };
+    let after_a_panic = |x: &Tensor, train| {
+        let forward = || x.matmul(&layer.forward_t(&weight, train).tr());
+        std::panic::catch_unwind(AssertUnwindSafe(forward)).unwrap_or(x.matmul(&weight.tr()))
+    };
+    let expected = not_folded(&[8, 6], &[8, 6], 4);
+    let error = folded(9, 4).regress(or_undropped, &x).unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    let error = folded(9, 4).regress(after_a_panic, &x).unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    // Nor is it left behind for the next run.
+    folded(9, 4).regress(|x, train| layer.forward_t(x, train), &x).unwrap();
+    let nested = |x: &Tensor, train| {
+        let inner = folded(3, 1).regress(|x, train| layer.forward_t(x, train), x);
+        layer.forward_t(&inner.map_or(x.shallow_clone(), |found| found.mean), train)
+    };
+    let error = folded(9, 4).regress(nested, &x.to_kind(Kind::Double)).unwrap_err();
+    assert!(matches!(error, Error::MonteCarlo(MonteCarloError::Nested)), "{error}");
 }
 
 /// Where each row has draws of its own, it does not matter where the row is.

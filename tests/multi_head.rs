@@ -415,7 +415,8 @@ fn an_input_that_does_not_fit_is_an_error_and_takes_no_step() {
     let panic = panic_text(std::panic::AssertUnwindSafe(|| {
         let _ = layer.forward_t(&nonzero(&[2, 5, 23]), true);
     }));
-    assert_eq!(panic, "multi-head attention needs inputs of shape [N, T, 24], got [2, 5, 23]");
+    let text = "multi-head attention needs inputs of shape [N, T, 24], got [2, 5, 23]";
+    assert_eq!(panic, format!("{layer}: {text}"));
 }
 
 #[test]

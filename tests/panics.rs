@@ -1,4 +1,4 @@
-//! Calls that panic where their twin returns an error: with its text, at the caller's line.
+//! Calls that panic where their twin returns an error: with its text, after the layer's, at the caller's line.
 
 mod common;
 
@@ -29,11 +29,18 @@ fn panic_of(f: impl FnOnce()) -> (String, String) {
     (text, PLACE.lock().unwrap().clone())
 }
 
-/// Asserts that a call panics with its twin's error, and names the line that this macro begins in. What follows
-/// the first line of libtorch's text is its own stack.
+/// Asserts that a call panics with its twin's error, after the layer as it prints itself, and names the line that this
+/// macro begins in. What follows the first line of libtorch's text is its own stack.
 macro_rules! assert_panics_as {
+    ($layer:ident.$method:ident($($argument:expr),*) => $twin:expr) => {
+        assert_panics_as!($layer.to_string() + ": ", $layer.$method($($argument),*) => $twin);
+    };
     ($call:expr => $twin:expr) => {
+        assert_panics_as!(String::new(), $call => $twin);
+    };
+    ($before:expr, $call:expr => $twin:expr) => {
         let error = $twin.err().expect("the twin returns an error").to_string();
+        let error = $before + &error;
         let (text, place) = panic_of(|| drop($call));
         assert_eq!(text.lines().next(), error.lines().next());
         assert_eq!(place, format!("{}:{}", file!(), line!()));
@@ -47,6 +54,7 @@ fn name_the_callers_line_and_the_error() {
     functions();
     layers_of_several_inputs();
     recurrent_layers();
+    layers_that_tch_calls();
     #[cfg(feature = "recompute")]
     checkpoints();
 }
@@ -108,6 +116,36 @@ fn recurrent_layers() {
     check(&gru(vs.root() / "gru", 8, 4, Default::default()).unwrap());
 }
 
+/// Where the line is that of tch, or of this crate, the text says which layer of a model it was.
+fn layers_that_tch_calls() {
+    let vs = nn::VarStore::new(device());
+    let x = &nonzero(&[3]);
+    let model = nn::seq_t()
+        .add(TrueDropout::elements(0.25).unwrap())
+        .add(TrueDropout::channels(0.5).unwrap())
+        .add(DropBlock::new(0.5, 7).unwrap());
+    let boxed: Box<dyn ModuleT> = Box::new(PatchDropout::new(0.1).unwrap());
+    let connect = drop_connect(vs.root(), 6, 5, Default::default()).unwrap();
+    for (call, start) in [
+        (
+            &(|| drop(model.forward_t(x, true))) as &dyn Fn(),
+            "TrueDropout(p=0.5, channels): noise shape `channels` needs an input with at least 2 dimensions, \
+             got shape [3]",
+        ),
+        (
+            &|| drop(boxed.forward_t(x, true)),
+            "PatchDropout(p=0.1, prefix_tokens=0): PatchDropout needs an input of shape [N, T, ...], got [3]",
+        ),
+        (
+            &|| drop(x.apply_t(&connect, true)),
+            "DropConnect(in_features=6, out_features=5, p=0.5, rescale=true): ",
+        ),
+    ] {
+        let (text, _) = panic_of(call);
+        assert!(text.starts_with(start), "{text}");
+    }
+}
+
 /// The errors of a checkpoint itself. (What a segment panics with is its own.)
 #[cfg(feature = "recompute")]
 fn checkpoints() {
@@ -123,5 +161,5 @@ fn checkpoints() {
         f_checkpoint_many(fallible_of_one(squared()), [x]));
     let captured = squared();
     let layer = Checkpoint::new(nn::func_t(move |x, _| x * &captured));
-    assert_panics_as!(layer.forward_t(x, true) => f_checkpoint(fallible(squared()), x));
+    assert_panics_as!((layer.forward_t(x, true)) => f_checkpoint(fallible(squared()), x));
 }

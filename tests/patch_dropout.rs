@@ -220,7 +220,8 @@ fn bad_input_is_an_error_and_takes_no_step() {
         assert_eq!(layer.stream().map(Stream::step), Some(0));
     }
     let text = panic_text(move || drop(plain.forward_t(&nonzero(&[4]), true)));
-    assert_eq!(text, "PatchDropout needs an input of shape [N, T, ...], got [4]");
+    let expected = "PatchDropout needs an input of shape [N, T, ...], got [4]";
+    assert_eq!(text, format!("PatchDropout(p=0.5, prefix_tokens=0): {expected}"));
 }
 
 #[test]

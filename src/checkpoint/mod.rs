@@ -15,4 +15,4 @@ pub(crate) mod replay;
 mod segment;
 
 pub use self::function::{checkpoint, checkpoint_many, f_checkpoint, f_checkpoint_many};
-pub use self::module::Checkpoint;
+pub use self::module::{Checkpoint, CheckpointGuard};

@@ -1,11 +1,14 @@
 //! Checkpoints of modules.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Tensor, nn};
 
-use super::function::checkpoint;
+use super::function::f_checkpoint;
+use crate::error::{CheckpointError, Result, or_panic};
 
 /// A module that is run again in the backward pass, in place of keeping its activations: [`checkpoint`] for each
 /// of its forward passes, and for as many blocks of a model as you like.
@@ -70,7 +73,9 @@ impl<M: nn::ModuleT + 'static> Checkpoint<M> {
         Checkpoint { module: Arc::new(Mutex::new(module)) }
     }
 
-    /// The module. Forward and backward passes wait while this is held.
+    /// The module. Forward and backward passes on other threads wait while this is held; one on the same thread is an
+    /// error, [`CheckpointError::Locked`](crate::CheckpointError::Locked), and so is another `lock`. (On a GPU, libtorch
+    /// runs the backward pass on a thread of its own, and there it would wait forever.)
     ///
     /// ```
     /// # use tch_dropout::{Checkpoint, TrueDropout};
@@ -78,8 +83,73 @@ impl<M: nn::ModuleT + 'static> Checkpoint<M> {
     /// block.lock().set_p(0.2)?;
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
-    pub fn lock(&self) -> MutexGuard<'_, M> {
-        self.module.lock().unwrap_or_else(PoisonError::into_inner)
+    ///
+    /// # Panics
+    ///
+    /// On a thread that holds it.
+    #[track_caller]
+    pub fn lock(&self) -> CheckpointGuard<'_, M> {
+        or_panic(self.f_lock())
+    }
+
+    fn f_lock(&self) -> Result<CheckpointGuard<'_, M>> {
+        let held = Held::new(&self.module).ok_or(CheckpointError::Locked)?;
+        let module = self.module.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(CheckpointGuard { module, _held: held })
+    }
+}
+
+/// A checkpoint's module, while no other thread uses it: see [`Checkpoint::lock`].
+pub struct CheckpointGuard<'a, M> {
+    module: MutexGuard<'a, M>,
+    _held: Held,
+}
+
+impl<M> Deref for CheckpointGuard<'_, M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.module
+    }
+}
+
+impl<M> DerefMut for CheckpointGuard<'_, M> {
+    fn deref_mut(&mut self) -> &mut M {
+        &mut self.module
+    }
+}
+
+impl<M: fmt::Debug> fmt::Debug for CheckpointGuard<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+thread_local! {
+    /// The addresses of the mutexes that this thread holds, or waits for.
+    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes that this thread holds a mutex. It stays on the thread, beside the mutex's own guard.
+struct Held(usize);
+
+impl Held {
+    /// `None` if it does already.
+    fn new<M>(mutex: &Mutex<M>) -> Option<Held> {
+        let address = std::ptr::from_ref(mutex).addr();
+        HELD.with_borrow_mut(|held| {
+            let is_new = !held.contains(&address);
+            is_new.then(|| {
+                held.push(address);
+                Held(address)
+            })
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.with_borrow_mut(|held| held.retain(|&address| address != self.0));
     }
 }
 
@@ -87,7 +157,7 @@ impl<M: nn::ModuleT + 'static> nn::ModuleT for Checkpoint<M> {
     #[track_caller]
     fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
         let module = self.clone();
-        checkpoint(move |x| module.lock().forward_t(x, train), x)
+        or_panic(f_checkpoint(move |x| Ok(module.f_lock()?.forward_t(x, train)), x))
     }
 }
 
@@ -97,9 +167,12 @@ impl<M> Clone for Checkpoint<M> {
     }
 }
 
-/// `Checkpoint(...)`, around the module as it prints itself.
+/// `Checkpoint(...)`, around the module as it prints itself, if this thread does not hold it.
 impl<M: nn::ModuleT + 'static> fmt::Debug for Checkpoint<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Checkpoint").field(&*self.lock()).finish()
+        match self.f_lock() {
+            Ok(module) => f.debug_tuple("Checkpoint").field(&*module).finish(),
+            Err(_) => f.write_str("Checkpoint(<locked>)"),
+        }
     }
 }

@@ -64,16 +64,17 @@ where
 ///
 /// Wherever the model calls a layer, the batch must be in dimension 0. The model may split each row into
 /// several, as from `[N, T, C]` to `[N * T, C]`. It must not mix rows, as to `[T * N, C]`, where they share a draw, nor
-/// compute one row from others, as by a mean over the batch. Two checks find most mistakes:
+/// compute one row from others, as by a mean over the batch, nor from the row's place. Two checks find most mistakes:
 ///
 /// - Each layer's input is compared with that of the first pass. If dimension 0 has not grown by a factor of the
 ///   number of passes (as when the layer is applied to a weight), the layer returns an error.
 /// - After the first batch, the model is called once more, on two copies of that batch with `train` false, and
-///   nothing is dropped. A layer whose draw rows share (of columns, say) returns an error if its input is not the same
-///   for both copies. It may also do so in a model that draws random numbers by itself, which needs fold 1.
+///   nothing is dropped. It is an error if its output is not the same for both copies; and a layer whose draw rows share
+///   (of columns, say) returns one if its input is not. So a model that draws random numbers by itself needs fold 1.
 ///
-/// A layer's `forward_t` panics with these errors. A layer with a seed takes one step per call, and so fewer than
-/// one per pass. A model that traces itself needs fold 1.
+/// A layer's `forward_t` panics with these errors. One that the model does not pass on is returned after its call.
+/// What rows compute from each other's masks no check finds. A layer with a seed takes one step per call, and so
+/// fewer than one per pass. A model that traces itself needs fold 1.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
@@ -243,7 +244,7 @@ impl MonteCarlo {
             return Err(MonteCarloError::NoRows(x.size()).into());
         }
         if scope::is_folded() {
-            return Err(MonteCarloError::Nested.into());
+            return Err(scope::remembered(MonteCarloError::Nested));
         }
         let _no_grad = tch::no_grad_guard();
         let batches = x.f_split(self.batch_size.min(x.size()[0]), 0)?;
@@ -253,7 +254,7 @@ impl MonteCarlo {
             // Not before the first batch, as shapes that do not fit make a clearer error.
             if moments.len() == 1 && self.fold.min(self.passes - 1) > 1 {
                 let copies = Tensor::f_cat(&[batch, batch], 0)?;
-                drop(scope::rehearse(|| model(&copies, false)));
+                scope::rehearse(|| model(&copies, false))?;
             }
         }
         Moments::concat(&moments)
@@ -297,7 +298,7 @@ impl MonteCarlo {
     where
         F: FnMut(&Tensor, bool) -> Tensor,
     {
-        let (outputs, outcome) = scope::run(folded, || model(batch, self.train));
+        let (outputs, outcome) = scope::run(folded, || model(batch, self.train))?;
         if !outcome.drew && !self.train {
             return Err(MonteCarloError::NothingDrawn.into());
         }

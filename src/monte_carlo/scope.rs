@@ -14,7 +14,7 @@ use std::cell::RefCell;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::{MonteCarloError, Result};
+use crate::error::{Error, MonteCarloError, Result};
 use crate::trace;
 
 /// The shape of the input of each draw in one pass.
@@ -29,6 +29,14 @@ struct Scope {
     inner_drew: bool,
     /// Whether two equal copies of the batch lie side by side, and layers only look at them.
     is_rehearsal: bool,
+    /// The first error that a layer returned because passes are folded. The model may not pass it on.
+    error: Option<MonteCarloError>,
+}
+
+impl Scope {
+    fn new(folded: Option<(i64, Shapes)>, is_rehearsal: bool) -> Self {
+        Scope { folded, draws: Vec::new(), inner_drew: false, is_rehearsal, error: None }
+    }
 }
 
 thread_local! {
@@ -43,19 +51,26 @@ pub(super) struct Outcome {
 
 /// Runs a model, with the layers on this thread active. `folded` has the number of passes side by side in its
 /// batch, and the shapes of a single pass.
-pub(super) fn run<T>(folded: Option<(i64, &Shapes)>, model: impl FnOnce() -> T) -> (T, Outcome) {
+/// If a layer returned an error because passes are folded, so does this, whatever the model made of it.
+pub(super) fn run<T>(
+    folded: Option<(i64, &Shapes)>,
+    model: impl FnOnce() -> T,
+) -> Result<(T, Outcome)> {
     let folded = folded.map(|(passes, shapes)| (passes, shapes.clone()));
-    enter(Scope { folded, draws: Vec::new(), inner_drew: false, is_rehearsal: false }, model)
+    enter(Scope::new(folded, false), model)
 }
 
 /// Runs a model on two copies of a batch, with the layers on this thread looking at their inputs, and dropping
-/// nothing.
-pub(super) fn rehearse<T>(model: impl FnOnce() -> T) -> T {
-    let folded = Some((2, Vec::new()));
-    enter(Scope { folded, draws: Vec::new(), inner_drew: false, is_rehearsal: true }, model).0
+/// nothing. Checks that their outputs are the same.
+pub(super) fn rehearse(model: impl FnOnce() -> Tensor) -> Result<()> {
+    let (outputs, _) = enter(Scope::new(Some((2, Vec::new())), true), model)?;
+    if has_equal_halves(&outputs)? {
+        return Ok(());
+    }
+    Err(MonteCarloError::MixedOutput(outputs.size()).into())
 }
 
-fn enter<T>(scope: Scope, model: impl FnOnce() -> T) -> (T, Outcome) {
+fn enter<T>(scope: Scope, model: impl FnOnce() -> T) -> Result<(T, Outcome)> {
     let outer = Restore(CURRENT.replace(Some(scope)));
     let output = model();
     let inner = CURRENT.take().expect("each run puts back what it found");
@@ -64,7 +79,10 @@ fn enter<T>(scope: Scope, model: impl FnOnce() -> T) -> (T, Outcome) {
     if drew {
         CURRENT.with_borrow_mut(|outer| outer.iter_mut().for_each(|outer| outer.inner_drew = true));
     }
-    (output, Outcome { draws: inner.draws, drew })
+    match inner.error {
+        Some(error) => Err(error.into()),
+        None => Ok((output, Outcome { draws: inner.draws, drew })),
+    }
 }
 
 /// Restores the outer run, even after a panic.
@@ -93,7 +111,17 @@ pub(crate) fn is_rehearsal() -> bool {
 
 /// Checks that an input's halves are a rehearsal's two copies of the batch.
 pub(crate) fn check_copies(x: &Tensor) -> Result<()> {
-    if has_equal_halves(x)? { Ok(()) } else { Err(MonteCarloError::Mixed(x.size()).into()) }
+    if has_equal_halves(x)? { Ok(()) } else { Err(remembered(MonteCarloError::Mixed(x.size()))) }
+}
+
+/// An error for a layer to return, which the run remembers.
+pub(super) fn remembered(error: MonteCarloError) -> Error {
+    CURRENT.with_borrow_mut(|scope| {
+        if let Some(scope) = scope {
+            scope.error.get_or_insert_with(|| error.clone());
+        }
+    });
+    error.into()
 }
 
 /// Whether the two halves of dimension 0 are equal, up to rounding, which may depend on a row's place.
@@ -125,23 +153,30 @@ fn has_equal_halves(x: &Tensor) -> Result<bool> {
 /// Records that a layer draws for an input of this shape, and returns how many passes lie side by side in
 /// it.
 pub(crate) fn record_draw(shape: &[i64]) -> Result<i64> {
-    CURRENT.with_borrow_mut(|scope| {
-        let Some(scope) = scope else { return Ok(1) };
-        scope.draws.push(shape.to_vec());
-        let Some((passes, shapes)) = &scope.folded else { return Ok(1) };
+    let passes = CURRENT.with_borrow_mut(|scope| match scope {
+        Some(scope) => scope.record(shape),
+        None => Ok(1),
+    });
+    passes.map_err(remembered)
+}
+
+impl Scope {
+    fn record(&mut self, shape: &[i64]) -> std::result::Result<i64, MonteCarloError> {
+        self.draws.push(shape.to_vec());
+        let Some((passes, shapes)) = &self.folded else { return Ok(1) };
         if *passes > 1 && trace::is_tracing() {
-            return Err(MonteCarloError::Traced.into());
+            return Err(MonteCarloError::Traced);
         }
-        let Some(single) = shapes.get(scope.draws.len() - 1) else {
-            let (single, folded) = (shapes.len(), scope.draws.len());
-            return Err(MonteCarloError::Draws { single, folded }.into());
+        let Some(single) = shapes.get(self.draws.len() - 1) else {
+            let (single, folded) = (shapes.len(), self.draws.len());
+            return Err(MonteCarloError::Draws { single, folded });
         };
         if is_folded_shape(shape, single, *passes) {
             return Ok(*passes);
         }
         let (single, folded) = (single.clone(), shape.to_vec());
-        Err(MonteCarloError::NotFolded { single, folded, passes: *passes }.into())
-    })
+        Err(MonteCarloError::NotFolded { single, folded, passes: *passes })
+    }
 }
 
 /// Whether a shape is that of a single pass, with `passes` times the rows.

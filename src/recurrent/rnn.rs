@@ -1,8 +1,10 @@
 //! tch's `nn::RNN`, with `train`.
 
+use std::fmt;
+
 use tch::Tensor;
 
-use crate::error::{Result, or_panic};
+use crate::error::{Result, or_panic_in};
 
 /// Like [`nn::RNN`](tch::nn::RNN), but each call takes `train`, as in [`nn::ModuleT`](tch::nn::ModuleT). (tch's
 /// layers take it from their `RNNConfig` when they are made, so their dropout stays on in evaluation.)
@@ -29,7 +31,7 @@ use crate::error::{Result, or_panic};
 /// assert_eq!(logits(&gru, &head, &x, false).size(), [4, 3]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
-pub trait RnnT {
+pub trait RnnT: fmt::Display {
     /// The state that goes from one time step to the next.
     type State;
 
@@ -80,24 +82,24 @@ pub trait RnnT {
     /// Like [`f_zero_state`](Self::f_zero_state), but panics on an error.
     #[track_caller]
     fn zero_state(&self, batch_dim: i64) -> Self::State {
-        or_panic(self.f_zero_state(batch_dim))
+        or_panic_in(self, self.f_zero_state(batch_dim))
     }
 
     /// Like [`f_seq_init_t`](Self::f_seq_init_t), but panics on an error.
     #[track_caller]
     fn seq_init_t(&self, x: &Tensor, state: &Self::State, train: bool) -> (Tensor, Self::State) {
-        or_panic(self.f_seq_init_t(x, state, train))
+        or_panic_in(self, self.f_seq_init_t(x, state, train))
     }
 
     /// Like [`f_seq_t`](Self::f_seq_t), but panics on an error.
     #[track_caller]
     fn seq_t(&self, x: &Tensor, train: bool) -> (Tensor, Self::State) {
-        or_panic(self.f_seq_t(x, train))
+        or_panic_in(self, self.f_seq_t(x, train))
     }
 
     /// Like [`f_step_t`](Self::f_step_t), but panics on an error.
     #[track_caller]
     fn step_t(&self, x: &Tensor, state: &Self::State, train: bool) -> Self::State {
-        or_panic(self.f_step_t(x, state, train))
+        or_panic_in(self, self.f_step_t(x, state, train))
     }
 }

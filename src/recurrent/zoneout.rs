@@ -4,7 +4,7 @@ use std::fmt;
 
 use tch::Tensor;
 
-use crate::error::{Error, Result, or_panic};
+use crate::error::{Error, Result, or_panic_in};
 use crate::kind::real_kind;
 use crate::monte_carlo::scope;
 use crate::noise::{Noise, noise_methods};
@@ -74,7 +74,7 @@ impl Zoneout {
     /// Where [`f_apply`](Self::f_apply) returns an error.
     #[track_caller]
     pub fn apply(&self, previous: &Tensor, new: &Tensor, train: bool) -> Tensor {
-        or_panic(self.f_apply(previous, new, train))
+        or_panic_in(self, self.f_apply(previous, new, train))
     }
 
     /// Like [`apply`](Self::apply), but returns a `Result`.

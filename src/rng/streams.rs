@@ -1,5 +1,6 @@
 //! One seed for all layers of a model.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,9 +11,9 @@ use crate::error::{Error, Result};
 /// One seed for a whole model: hands out a [`Stream`] for each layer, and saves and sets the steps of all of
 /// them at once, wherever the layers are in the model.
 ///
-/// Layers are numbered in the order in which they take their streams. Each number has bits of its own in
-/// the generator's counter, so no two layers share a random number. A `VarStore` does not hold the steps:
-/// save them beside it.
+/// Layers are numbered in the order in which they take their [next stream](Self::next_stream), or each by
+/// [its own number](Self::stream). Each number has bits of its own in the generator's counter, so no two layers share a
+/// random number. A `VarStore` does not hold the steps: save them beside it.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
@@ -36,7 +37,8 @@ use crate::error::{Error, Result};
 pub struct Streams {
     seed: u64,
     worker: u16,
-    steps: Mutex<Vec<Arc<AtomicU64>>>,
+    /// By the layer's number.
+    steps: Mutex<BTreeMap<u16, Arc<AtomicU64>>>,
 }
 
 impl Streams {
@@ -63,7 +65,10 @@ impl Streams {
         Streams { worker, ..self }
     }
 
-    /// The stream of the next layer, at step 0.
+    /// The stream of the next layer, at step 0: with the lowest number that no layer has.
+    ///
+    /// If another layer then takes its stream before these, they get other numbers, and so other masks. For a model that
+    /// will change, name the numbers: see [`stream`](Self::stream).
     ///
     /// ```
     /// # use tch_dropout::Streams;
@@ -77,13 +82,48 @@ impl Streams {
     /// [`Error::Layers`] after 65,536 of them.
     pub fn next_stream(&self) -> Result<Stream> {
         let mut steps = self.lock();
-        let layer = u16::try_from(steps.len()).map_err(|_| Error::Layers)?;
-        let step = Arc::default();
-        steps.push(Arc::clone(&step));
-        Ok(Stream::new(self.seed).with_worker(self.worker).with_layer(layer).sharing(step))
+        // Up to the first gap, numbers and places are the same.
+        let taken = (0..).zip(steps.keys()).take_while(|(place, layer)| place == *layer).count();
+        let layer = u16::try_from(taken).map_err(|_| Error::Layers)?;
+        Ok(self.take(&mut steps, layer))
     }
 
-    /// The step that each layer takes next, in the order in which they took their streams.
+    /// The stream of the layer of this number, at step 0. A layer that is added to a model takes a number that is
+    /// free, and all others keep their masks, wherever it stands.
+    ///
+    /// ```
+    /// use tch_dropout::{Streams, TrueDropout};
+    ///
+    /// let streams = Streams::new(42);
+    /// let added = TrueDropout::elements(0.1)?.with_stream(streams.stream(2)?); // New, in front of the others.
+    /// let first = TrueDropout::elements(0.2)?.with_stream(streams.stream(0)?);
+    /// let second = TrueDropout::elements(0.5)?.with_stream(streams.stream(1)?);
+    ///
+    /// let mut saved = vec![7, 9]; // Of the model as it was.
+    /// saved.push(0);
+    /// streams.set_steps(&saved)?;
+    /// assert_eq!(second.stream().map(|stream| (stream.layer(), stream.step())), Some((1, 9)));
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LayerTaken`] if the number has been handed out.
+    pub fn stream(&self, layer: u16) -> Result<Stream> {
+        let mut steps = self.lock();
+        if steps.contains_key(&layer) {
+            return Err(Error::LayerTaken(layer));
+        }
+        Ok(self.take(&mut steps, layer))
+    }
+
+    fn take(&self, steps: &mut BTreeMap<u16, Arc<AtomicU64>>, layer: u16) -> Stream {
+        let step = Arc::default();
+        steps.insert(layer, Arc::clone(&step));
+        Stream::new(self.seed).with_worker(self.worker).with_layer(layer).sharing(step)
+    }
+
+    /// The step that each layer takes next, in the order of their numbers.
     ///
     /// ```
     /// # use tch_dropout::Streams;
@@ -94,10 +134,10 @@ impl Streams {
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     pub fn steps(&self) -> Vec<u64> {
-        self.lock().iter().map(|step| step.load(Ordering::Relaxed) % STEPS).collect()
+        self.lock().values().map(|step| step.load(Ordering::Relaxed) % STEPS).collect()
     }
 
-    /// Sets the step of every layer, for instance to resume from a checkpoint.
+    /// Sets the step of every layer, in the order of their numbers, for instance to resume from a checkpoint.
     ///
     /// ```
     /// # use tch_dropout::Streams;
@@ -118,13 +158,13 @@ impl Streams {
             return Err(Error::Steps { expected: streams.len(), got: steps.len() });
         }
         steps.iter().try_for_each(|&step| checked(step).map(drop))?;
-        for (stream, &step) in streams.iter().zip(steps) {
+        for (stream, &step) in streams.values().zip(steps) {
             stream.store(step, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<AtomicU64>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u16, Arc<AtomicU64>>> {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

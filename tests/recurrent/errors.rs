@@ -138,7 +138,7 @@ fn the_plain_methods_panic_with_the_errors_text() {
     let layer = gru(vs.root(), IN, HIDDEN, Default::default()).unwrap();
     let flat = Tensor::zeros([7, IN], float());
     let text = panic_text(std::panic::AssertUnwindSafe(|| drop(layer.seq_t(&flat, true))));
-    assert_eq!(text, "x must be of shape [N, T, 5] with T >= 1, got [7, 5]");
+    assert_eq!(text, format!("{layer}: x must be of shape [N, T, 5] with T >= 1, got [7, 5]"));
 }
 
 #[test]
