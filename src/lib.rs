@@ -67,8 +67,9 @@
 //!
 //! Without a seed, [`tch::manual_seed`] decides all masks, whatever the number of threads. A layer
 //! [with a seed](DropoutLayer::with_seed) has a [`Stream`] of its own, whose k-th mask is the same on every
-//! device, whatever other layers run, and after a restart from a checkpoint. [`Streams`] gives each layer of
-//! a model its stream, all from one seed.
+//! device, whatever other layers draw, and after a restart from a checkpoint. [`Streams`] gives each layer of
+//! a model its stream, all from one seed: [the next one](Streams::next_stream), or [by number](Streams::stream), so that
+//! layers keep their masks when the model changes.
 //!
 //! # Cost
 //!
