@@ -164,7 +164,8 @@ fn one_within_another_leaves_the_outer_as_it_was() {
         }
         x.shallow_clone()
     };
-    MonteCarlo::new(3).unwrap().fold(2).unwrap().predict(nested, &x).unwrap();
+    let error = MonteCarlo::new(3).unwrap().fold(2).unwrap().predict(nested, &x).unwrap_err();
+    assert!(matches!(error, Error::MonteCarlo(MonteCarloError::Nested)));
 }
 
 #[test]

@@ -49,15 +49,21 @@ fn each_batch_has_all_its_passes() {
     }
 }
 
+/// Whether nothing is dropped, of an input without zeros. Then two copies of a row must have the same output.
+fn is_rehearsal(x: &Tensor) -> bool {
+    elements(1.0).forward_t(x, false) == *x
+}
+
 /// A model whose k-th pass gives 2ᵏ: a pass that is lost, or counted twice, changes mean and variance.
 #[test]
 fn no_pass_is_lost() {
     for passes in 1..=17 {
         for fold in 1..=passes {
-            let layer = elements(0.5);
             let given = RefCell::new(0);
-            let model = |x: &Tensor, train| {
-                let _ = layer.forward_t(x, train);
+            let model = |x: &Tensor, _| {
+                if is_rehearsal(x) {
+                    return Tensor::ones([6], float());
+                }
                 let first = *given.borrow();
                 let passes = x.size()[0] / 3;
                 *given.borrow_mut() += passes;
@@ -71,8 +77,7 @@ fn no_pass_is_lost() {
             let mean = (2f64.powi(passes as i32) - 1.0) / n;
             let squares = (4f64.powi(passes as i32) - 1.0) / 3.0 / n;
             let all = |value| Tensor::full([3], value, (Kind::Double, found.mean.device()));
-            // Two copies more, at the end, with nothing dropped.
-            assert_eq!(given.into_inner(), passes + if fold.min(passes - 1) > 1 { 2 } else { 0 });
+            assert_eq!(given.into_inner(), passes);
             assert_close(&(&found.mean / mean), &all(1.0), 1e-12);
             assert_close(&(&found.variance / squares), &all(1.0 - mean * mean / squares), 1e-12);
         }
@@ -82,16 +87,17 @@ fn no_pass_is_lost() {
 /// Where outputs are too many to be gathered, moments are merged on the way.
 #[test]
 fn large_outputs_lose_no_pass_either() {
-    let layer = elements(0.5);
     for (passes, fold) in [(3, 1), (5, 4), (6, 2)] {
         let given = RefCell::new(0);
-        let model = |x: &Tensor, train| {
-            let y = layer.forward_t(x, train);
-            let passes = y.size()[0] / 400;
+        let model = |x: &Tensor, _| {
+            if is_rehearsal(x) {
+                return x.shallow_clone();
+            }
+            let passes = x.size()[0] / 400;
             let first = *given.borrow();
             *given.borrow_mut() += passes;
-            let numbers = Tensor::arange_start(first, first + passes, (Kind::Double, y.device()));
-            numbers.repeat_interleave_self_int(400, 0, None).unsqueeze(1).expand_as(&y)
+            let numbers = Tensor::arange_start(first, first + passes, (Kind::Double, x.device()));
+            numbers.repeat_interleave_self_int(400, 0, None).unsqueeze(1).expand_as(x)
         };
         let run = MonteCarlo::new(passes).unwrap().fold(fold).unwrap();
         let found = run.regress(model, &Tensor::ones([400, 400], float())).unwrap();
