@@ -129,7 +129,7 @@ impl Stack {
             x = y;
             last.iter_mut().zip(state).for_each(|(last, state)| last.push(state));
         }
-        Ok((self.transposed_if_time_first(&x)?, each(&last, |all| Tensor::f_cat(all, 0))?))
+        Ok((self.transposed_if_time_first(&x)?, each(&last, |all| cat(all, 0))?))
     }
 
     /// Inside, sequences are `[N, T, C]`: Monte Carlo dropout folds its passes into dimension 0.
@@ -236,10 +236,12 @@ impl Layer {
             let initial = each(state, |t| t.f_get(index))?;
             let (y, state) = walk(cell, direction, mask, &x, initial, index == 1, train)?;
             outputs.push(y);
-            last.iter_mut().zip(state).for_each(|(last, state)| last.push(state));
+            for (last, state) in last.iter_mut().zip(state) {
+                last.push(state.f_unsqueeze(0)?);
+            }
         }
-        let y = Tensor::f_cat(&outputs, -1)?.f_transpose(0, 1)?;
-        Ok((y, each(&last, |all| Tensor::f_stack(all, 0))?))
+        let y = cat(&outputs, -1)?.f_transpose(0, 1)?;
+        Ok((y, each(&last, |all| cat(all, 0))?))
     }
 
     /// The weights for libtorch's operation. Dropped ones no longer lie in cuDNN's chunk with the others.
@@ -288,6 +290,14 @@ fn walk<const S: usize, C: Cell<S>>(
         outputs.reverse();
     }
     Ok((Tensor::f_stack(&outputs, 0)?, state))
+}
+
+/// One tensor of several. A single one is not copied.
+fn cat(all: &[Tensor], dim: i64) -> std::result::Result<Tensor, TchError> {
+    match all {
+        [one] => Ok(one.shallow_clone()),
+        _ => Tensor::f_cat(all, dim),
+    }
 }
 
 /// The same for each tensor of a state.
