@@ -152,7 +152,7 @@ tables() {
 }
 
 run() {
-    cd "$1" || fail "there is no folder $1"
+    cd "$1" 2>/dev/null || fail "there is no folder $1"
     [ -d release ] || tar -xJf programs.tar.xz 2>/dev/null || fail "$1 has no programs: sh scripts/gpu.sh pack $1"
     rm -rf results
     mkdir results
