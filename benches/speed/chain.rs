@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use tch_dropout::TrueDropout;
 
 use crate::timing::{Effort, median, wait_for};
-use crate::{child, kind_of, new_table, right_align};
+use crate::{child, goals, kind_of, new_table, right_align};
 
 pub const LAYERS: usize = 16;
 pub const P: f64 = 0.1;
@@ -65,6 +65,7 @@ pub fn table(sizes: &[i64], device: Device, effort: Effort) -> Result<Table> {
         "vs none: forward",
         "with backward",
         "memory",
+        "goal",
     ]);
     // Half precision is a GPU's.
     let kinds: &[&str] = if device.is_cuda() { &["f32", "bf16"] } else { &["f32"] };
@@ -80,6 +81,13 @@ pub fn table(sizes: &[i64], device: Device, effort: Effort) -> Result<Table> {
         for (dropout, figures) in VARIANTS.iter().zip(&medians) {
             let [forward, both, peak] = figures;
             let times_none = |i: usize| format!("{:.2}", figures[i] / medians[0][i]);
+            let goal = match *dropout {
+                // Of what libtorch's allocator has in blocks of some megabytes.
+                "elements" => {
+                    goals::all(&[goals::at_most(peak / medians[0][2], 1.02, "none's memory")])
+                }
+                _ => String::new(),
+            };
             table.add_row([
                 format!("[{size}, {size}]"),
                 kind.to_owned(),
@@ -90,6 +98,7 @@ pub fn table(sizes: &[i64], device: Device, effort: Effort) -> Result<Table> {
                 times_none(0),
                 times_none(1),
                 times_none(2),
+                goal,
             ]);
         }
     }

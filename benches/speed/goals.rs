@@ -1,4 +1,4 @@
-//! What the crate is to reach on a GPU, an NVIDIA H100 above all; the table says where it does.
+//! What the crate is to reach; the tables say where it does. The first table's goals are those of a GPU, an NVIDIA H100.
 
 use crate::contest::{Measurement, Pass};
 
