@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use tch::{Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
+use crate::effect::{Affine, Effect};
 use crate::error::{Error, Result, or_panic_in};
 use crate::kind::real_kind;
 use crate::noise::{Noise, noise_methods};
@@ -120,20 +121,27 @@ impl DropBlock {
         if p.is_zero() {
             return Ok(x.shallow_clone());
         }
-        let (keep_mask, passes) = self.draw_keep_mask(x, p.get())?;
-        Ok(x.f_mul(&normalized(&keep_mask, passes, kind)?)?)
+        Ok(x.f_mul(&self.draw_normalized_mask(x, p.get(), kind)?)?)
     }
 
-    /// Which elements of `x` lie outside of all blocks, and how many passes lie side by side in it.
-    fn draw_keep_mask(&self, x: &Tensor, p: f64) -> Result<(Tensor, i64)> {
+    fn draw_normalized_mask(&self, x: &Tensor, p: f64, kind: Kind) -> Result<Tensor> {
         let size = x.size();
         let spatial = &size[2..];
         let block = spatial.iter().fold(self.block_size, |block, &n| block.min(n));
         let share = |&n: &i64| n as f64 / (block * (n - block + 1)) as f64;
         // Each factor of gamma is at most 1, but rounded.
         let gamma = (p * spatial.iter().map(share).product::<f64>()).min(1.0);
-        let (seeds, passes) = self.noise.draw_keep_bytes(x, gamma)?;
-        Ok((grown(&seeds, spatial, block)?, passes))
+        // A scale that is too large for half precision must not meet the mask's zeros there.
+        let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
+        let mask = if x.device() == Device::Cpu {
+            let (seeds, passes) = self.noise.draw_elements(x, gamma, Effect::Drop, Kind::Uint8)?;
+            normalized(grown(&seeds, spatial, block)?.f_to_kind(wide)?, passes, 1.0)?
+        } else {
+            let negative = Effect::Affine(|_| Affine::times(-1.0));
+            let (seeds, passes) = self.noise.draw_elements(x, gamma, negative, wide)?;
+            normalized(pooled(&seeds, spatial, block)?, passes, -1.0)?
+        };
+        Ok(mask.f_to_kind(kind)?)
     }
 }
 
@@ -164,15 +172,32 @@ fn grown(seeds: &Tensor, spatial: &[i64], block: i64) -> Result<Tensor> {
     Ok(row.f_reshape_as(&seeds)?)
 }
 
-/// The mask of each pass, divided by the share that it keeps: `count(mask) / count_ones(mask)`.
-fn normalized(keep_mask: &Tensor, passes: i64, kind: Kind) -> Result<Tensor> {
-    // A scale that is too large for half precision must not meet the mask's zeros there.
-    let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-    let mut mask = keep_mask.f_reshape([passes, -1])?.f_to_kind(wide)?;
-    let share = mask.f_mean_dim([1i64].as_slice(), true, wide)?;
-    // Where nothing is kept, 0 is divided by this.
-    let mask = mask.f_div_(&share.f_clamp_min(f64::from(f32::MIN_POSITIVE))?)?;
-    Ok(mask.f_reshape_as(keep_mask)?.f_to_kind(kind)?)
+/// The same for a GPU, in fewer operations, of which each is a launch: the largest number of each window, where -1 is
+/// kept and 0 is a seed.
+fn pooled(seeds: &Tensor, spatial: &[i64], block: i64) -> Result<Tensor> {
+    let mut corners = seeds.shallow_clone();
+    for (dim, &n) in (2..).zip(spatial) {
+        corners = corners.f_narrow(dim, 0, n - block + 1)?;
+    }
+    // A window is padded by half of it at most.
+    let half = block / 2;
+    let padding = vec![block - 1 - half; 2 * spatial.len()];
+    let padded = corners.f_pad(padding, "constant", -1.0)?;
+    Ok(match spatial.len() {
+        1 => padded.f_max_pool1d([block], [1], [half], [1], false)?,
+        2 => padded.f_max_pool2d([block; 2], [1; 2], [half; 2], [1; 2], false)?,
+        _ => padded.f_max_pool3d([block; 3], [1; 3], [half; 3], [1; 3], false)?,
+    })
+}
+
+/// The mask of each pass, divided by the share that it keeps: `count(mask) / count_ones(mask)`. What is kept is `one`,
+/// which may be negative.
+fn normalized(mask: Tensor, passes: i64, one: f64) -> Result<Tensor> {
+    let mut rows = mask.f_reshape([passes, -1])?;
+    let mut share = rows.f_mean_dim([1i64].as_slice(), true, rows.kind())?;
+    // Where nothing is kept, 0 is divided by this. To any other share it adds nothing.
+    let share = share.f_add_scalar_(one * f64::from(f32::MIN_POSITIVE))?;
+    Ok(rows.f_div_(&share)?.f_reshape_as(&mask)?)
 }
 
 impl nn::ModuleT for DropBlock {
@@ -193,5 +218,37 @@ impl fmt::Display for DropBlock {
 impl fmt::Debug for DropBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::{grown, normalized, pooled};
+
+    #[test]
+    fn a_gpu_drops_the_blocks_that_a_cpu_drops() {
+        let sizes: [&[i64]; 5] =
+            [&[2, 3, 11], &[2, 3, 9, 12], &[3, 2, 1, 6], &[2, 2, 5, 6, 7], &[1, 2, 3, 9, 4]];
+        for size in sizes {
+            let least = size[2..].iter().copied().min().unwrap();
+            for (block, p) in (1..=least).flat_map(|block| [(block, 0.1), (block, 0.6)]) {
+                let seeds = Tensor::rand(size, (Kind::Float, Device::Cpu)).ge(p);
+                let cpus = grown(&seeds.to_kind(Kind::Uint8), &size[2..], block).unwrap();
+                let gpus = pooled(&-seeds.to_kind(Kind::Float), &size[2..], block).unwrap();
+                assert_eq!(cpus.to_kind(Kind::Float), -&gpus, "{size:?}, {block}");
+                let cpus = normalized(cpus.to_kind(Kind::Float), 1, 1.0).unwrap();
+                assert_eq!(cpus, normalized(gpus, 1, -1.0).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_pass_that_keeps_nothing_is_zeros_and_the_others_have_their_mean() {
+        let mask = Tensor::from_slice(&[0f32, 0.0, 0.0, 1.0, 0.0, 1.0]).reshape([3, 1, 2]);
+        let expected = Tensor::from_slice(&[0f32, 0.0, 0.0, 2.0, 0.0, 2.0]).reshape([3, 1, 2]);
+        assert_eq!(normalized(mask.copy(), 3, 1.0).unwrap(), expected);
+        assert_eq!(normalized(-mask, 3, -1.0).unwrap(), expected);
     }
 }

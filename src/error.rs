@@ -231,9 +231,22 @@ pub enum Error {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
 
-    /// An error of libtorch.
-    #[error(transparent)]
-    Torch(#[from] TchError),
+    /// An error of libtorch. Its text ends where libtorch's stack trace begins, which `{:?}` prints, too.
+    #[error("{}", without_trace(.0))]
+    Torch(TchError),
+}
+
+fn without_trace(error: &TchError) -> String {
+    let text = error.to_string();
+    let end = text.find("\nException raised from ").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+/// Not `#[from]`, which would make it a cause as well, whose text repeats this one's with the stack trace.
+impl From<TchError> for Error {
+    fn from(error: TchError) -> Error {
+        Error::Torch(error)
+    }
 }
 
 /// For `?` in a function that returns tch's error, as those around `Tensor::f_dropout` do. An error of this crate

@@ -130,14 +130,19 @@ impl Noise {
         Ok(self.draw_of(p, size, kind, 1))
     }
 
-    /// For a layer that computes another probability from its own: whether each element of `like` is kept, as
-    /// bytes of 0 and 1, if one is dropped with probability `p`; and how many passes lie side by side in it.
-    pub(crate) fn draw_keep_bytes(&self, like: &Tensor, p: f64) -> Result<(Tensor, i64)> {
+    /// For a layer that computes another probability from its own: which elements of `like` are kept, if one is dropped
+    /// with probability `p`, in this kind; and how many passes lie side by side in it.
+    pub(crate) fn draw_elements(
+        &self,
+        like: &Tensor,
+        p: f64,
+        effect: Effect,
+        kind: Kind,
+    ) -> Result<(Tensor, i64)> {
         let p = Probability::new(p)?;
         let passes = scope::record_draw(&like.size())?;
-        let draw = self.draw_of(p, like.size(), Kind::Uint8, 1);
-        let draw = Draw { shape: &NoiseShape::Elements, effect: Effect::Drop, ..draw };
-        Ok((draw.mask(like)?, passes))
+        let draw = self.draw_of(p, like.size(), kind, 1);
+        Ok((Draw { shape: &NoiseShape::Elements, effect, ..draw }.mask(like)?, passes))
     }
 
     /// For a layer that ranks: an independent random number for each element of `like`, all of the same

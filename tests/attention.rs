@@ -350,7 +350,8 @@ fn a_query_without_keys_gets_0_and_gives_no_gradient() {
     }
 }
 
-/// libtorch gives NaN before 2.5, and 0 from then on, as ours does with each.
+/// libtorch gives NaN before 2.5, and 0 from then on, as ours does with each. On a GPU, its kernel for bf16 gives other
+/// numbers, and ours 0.
 #[test]
 fn libtorch_gives_0_or_nan_to_a_query_without_keys() {
     let _generator = seeded();
@@ -364,6 +365,10 @@ fn libtorch_gives_0_or_nan_to_a_query_without_keys() {
             let blind = |y: &Tensor| y.select(-2, 2);
             assert_eq!(count_kept(&blind(&case.forward(P, false))), 0.0);
             assert_eq!(count_kept(&blind(&case.forward(P, true))), 0.0);
+            if kind == Kind::BFloat16 && device().is_cuda() {
+                println!("not compared with libtorch's: {leading:?} in bf16 on a GPU");
+                continue;
+            }
             let theirs = case.libtorchs();
             let nothing = blind(&theirs).eq(0).logical_or(&blind(&theirs).isnan()).all();
             assert!(bool::try_from(nothing).unwrap(), "{kind:?}, {leading:?}: {theirs}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use common::{SHAPES, alone, assert_same_bits, device, elements, float};
+use common::{SHAPES, alone, assert_same_bits, device, elements, float, is_left_to_libtorch};
 use tch::nn::{self, Module, ModuleT, OptimizerConfig};
 use tch::{CModule, Kind, Tensor};
 use tch_dropout::{
@@ -438,7 +438,8 @@ fn moves_on<L: Send + 'static>(
     assert_all_same(&gradients(&y, &[x]), &expected);
 }
 
-/// A layer without a seed, while another thread draws from libtorch's generator.
+/// A layer without a seed, while another thread draws from libtorch's generator. What libtorch draws by itself, another
+/// thread can change.
 #[test]
 fn who_else_draws_changes_no_mask() {
     let _alone = alone();
@@ -454,6 +455,10 @@ fn who_else_draws_changes_no_mask() {
         };
         gradients(&checkpoint(run, &x), &[&x])
     };
+    if cfg!(feature = "recompute") && is_left_to_libtorch() {
+        println!("libtorch's own dropout: another thread changes its mask");
+        return assert_ne!(call(true), call(false));
+    }
     assert_all_same(&call(true), &call(false));
 }
 

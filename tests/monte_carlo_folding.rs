@@ -5,7 +5,7 @@ mod common;
 
 use std::cell::RefCell;
 
-use common::{device, float, nonzero};
+use common::{device, float, nonzero, times};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{DropConnectConfig, Dropout, MonteCarlo, NoiseShape, drop_connect};
@@ -41,18 +41,18 @@ fn patterns(x: &Tensor, fold: i64, forward: impl Fn(&Tensor, bool) -> Tensor) ->
         found.borrow_mut().extend(kept.chunks(per_pass).map(bits));
         y
     };
-    let run = MonteCarlo::new(PASSES).unwrap().fold(fold).unwrap();
+    let run = MonteCarlo::new(times(PASSES)).unwrap().fold(fold).unwrap();
     run.predict(model, x).unwrap();
     let mut found = found.into_inner();
     // At last, two copies of the batch, of which nothing is dropped.
-    assert_eq!(found.split_off(PASSES as usize).len(), if fold > 1 { 2 } else { 0 });
+    assert_eq!(found.split_off(times(PASSES) as usize).len(), if fold > 1 { 2 } else { 0 });
     found
 }
 
 /// `groups` says of each bit with which others it is dropped.
 #[track_caller]
 fn assert_distribution(found: &[u64], groups: &[i64], name: &str) {
-    assert_eq!(found.len() as i64, PASSES);
+    assert_eq!(found.len() as i64, times(PASSES));
     let count = 1 + groups.iter().max().unwrap();
     // Bits of a group go together, each group by itself.
     let chance = |pattern: u64| -> f64 {
@@ -68,7 +68,7 @@ fn assert_distribution(found: &[u64], groups: &[i64], name: &str) {
     found.iter().for_each(|&pattern| counts[pattern as usize] += 1);
     for (pattern, &count) in counts.iter().enumerate() {
         let what = format!("{name}: pattern {pattern:b}");
-        assert_count(count, PASSES, chance(pattern as u64), &what);
+        assert_count(count, times(PASSES), chance(pattern as u64), &what);
     }
     // Pairs at every distance within a fold: equal as often as independent ones are.
     let equal: f64 = (0..counts.len()).map(|pattern| chance(pattern as u64).powi(2)).sum();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use common::{assert_same_bits, elements, float};
+use common::{assert_same_bits, elements, float, times};
 use tch::Tensor;
 use tch::nn::{ModuleT, SequentialT};
 use tch_dropout::{
@@ -107,13 +107,13 @@ fn no_step_is_lost() {
 
 #[test]
 fn tiny_tensors_on_many_threads_take_a_step_each() {
-    const FORWARDS: u64 = 5_000;
+    let forwards = times(5_000) as u64;
     let layer = elements(0.5).with_seed(1);
     on_eight_threads(|| {
         let x = Tensor::ones([1], float());
-        (0..FORWARDS).for_each(|_| drop(layer.forward_t(&x, true)));
+        (0..forwards).for_each(|_| drop(layer.forward_t(&x, true)));
     });
-    assert_eq!(layer.stream().map(Stream::step), Some(8 * FORWARDS));
+    assert_eq!(layer.stream().map(Stream::step), Some(8 * forwards));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_probability_set_on_another_thread_holds_from_the_next_forward_on() {
 fn forwards_meanwhile_have_one_probability_throughout() {
     let (layer, done) = (elements(0.25).with_seed(1), AtomicBool::new(false));
     let x = Tensor::ones([64], float());
-    let forwards = (0..200_000).map(|_| layer.forward_t(&x, true));
+    let forwards = (0..times(200_000)).map(|_| layer.forward_t(&x, true));
     let torn = thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
@@ -183,7 +183,7 @@ fn stochastic_depth_takes_a_step_for_each_forward_that_drops() {
                 [0.0, 0.5].iter().for_each(|&p| layer.set_p(p).unwrap());
             }
         });
-        let dropping = (0..50_000).filter(|_| drops()).count();
+        let dropping = (0..times(50_000)).filter(|_| drops()).count();
         done.store(true, Ordering::Relaxed);
         dropping
     });

@@ -21,6 +21,8 @@ use tch_dropout::{
 const P: f64 = 0.75;
 
 fn trace(x: &Tensor, model: impl Fn(&Tensor) -> Tensor) -> CModule {
+    // On a GPU, libtorch would compile kernels for each of these hundreds of traces.
+    tch::jit::set_tensor_expr_fuser_enabled(!device().is_cuda());
     let mut model = |inputs: &[Tensor]| vec![model(&inputs[0])];
     CModule::create_by_tracing("Model", "forward", &[x.shallow_clone()], &mut model).unwrap()
 }

@@ -81,7 +81,7 @@ pub fn measure(name: &str, width: i64) -> Result<[f64; 3]> {
         times[1].push(start.elapsed().as_secs_f64());
     }
     let [forward, both] = times.map(|times| median(times[1..].to_vec()));
-    Ok([forward, both, child::peak_memory()])
+    Ok([forward, both, child::peak_of_resident()])
 }
 
 /// Processes take turns; the figures are medians over them.
@@ -97,7 +97,7 @@ pub fn table(width: i64, effort: Effort) -> Result<Table> {
     let mut figures = VARIANTS.map(|_| [const { Vec::new() }; 3]);
     for _ in 0..effort.processes {
         for ((_, name), figures) in VARIANTS.iter().zip(&mut figures) {
-            let found = child::measure(&format!("checkpoint {name}"), width)?;
+            let found = child::measure(&format!("checkpoint {name}"), width, Device::Cpu)?;
             figures.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
         }
     }

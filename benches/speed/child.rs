@@ -6,39 +6,55 @@ use std::io::{self, Write};
 use std::process::{Child, Command};
 
 use anyhow::{Context, Result, bail, ensure};
+use tch::Device;
 
-use crate::{chain, checkpoint, transformer};
+use crate::{chain, checkpoint, gpu, transformer};
 
 const SPIN: &str = "spin";
 
 /// Does the work of a process that [`measure`] starts.
-pub fn run(work: &str, size: i64) -> Result<()> {
+pub fn run(work: &str, size: i64, device: Device) -> Result<()> {
     if work == SPIN {
         loop {
             std::hint::spin_loop();
         }
     }
     let figures = match work.split_once(' ') {
-        Some(("chain", dropout)) => chain::measure(dropout, size)?,
+        Some(("chain", chain)) => chain::measure(chain, size, device)?,
         Some(("checkpoint", variant)) => checkpoint::measure(variant, size)?,
-        Some(("transformer", dropout)) => transformer::measure(dropout)?,
+        Some(("transformer", dropout)) => transformer::measure(dropout, device)?,
         _ => bail!("unknown work '{work}'"),
     };
     writeln!(io::stdout(), "{}", figures.map(|figure| figure.to_string()).join(" "))?;
     Ok(())
 }
 
-/// Two times in seconds, and the peak of resident bytes, measured in a new process.
-pub fn measure(work: &str, size: i64) -> Result<[f64; 3]> {
-    let output = this_program()?.args(["--child", work, "--size", &size.to_string()]).output()?;
+/// Two times in seconds, and the peak of memory in bytes, measured in a new process.
+pub fn measure(work: &str, size: i64, device: Device) -> Result<[f64; 3]> {
+    let device = if device.is_cuda() { "cuda" } else { "cpu" };
+    let arguments = ["--child", work, "--size", &size.to_string(), "--device", device];
+    let output = this_program()?.args(arguments).output()?;
     ensure!(output.status.success(), "{work}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
     let figures: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     figures.try_into().ok().with_context(|| format!("{work} printed '{text}'"))
 }
 
+/// The most memory that something takes on the device of a new process: resident, or of a GPU; NaN where the system
+/// doesn't report it.
+pub fn peak_memory(device: Device, run: impl FnOnce() -> Result<()>) -> Result<f64> {
+    if !device.is_cuda() {
+        run()?;
+        return Ok(peak_of_resident());
+    }
+    // libtorch's allocator keeps what it has once had from the driver, which knows the sum.
+    let before = gpu::memory_in_use()?;
+    run()?;
+    Ok(gpu::memory_in_use()? - before)
+}
+
 /// This process's peak of resident memory so far; NaN where the system doesn't report it.
-pub fn peak_memory() -> f64 {
+pub fn peak_of_resident() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<f64>().ok());

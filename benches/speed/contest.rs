@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 use tch_dropout::{NoiseShape, TrueDropout};
 
 use crate::timing::{Effort, side_by_side};
-use crate::{new_table, right_align};
+use crate::{name_of, new_table, right_align};
 
 #[derive(Clone, Copy)]
 pub enum Pass {
@@ -46,6 +46,8 @@ pub struct Measurement {
     pub vs_libtorch: f64,
     /// This time divided by that of one pass.
     pub vs_one_pass: f64,
+    /// This time divided by that of libtorch's dropout of whole channels.
+    pub vs_feature_dropout: f64,
 }
 
 pub type Forward = Box<dyn Fn(&Tensor) -> Tensor>;
@@ -53,6 +55,7 @@ pub type Forward = Box<dyn Fn(&Tensor) -> Tensor>;
 /// The baselines.
 const ONE_PASS: &str = "one pass";
 const LIBTORCH: &str = "Tensor::dropout";
+const FEATURES: &str = "Tensor::feature_dropout";
 
 fn variants(p: f64) -> Vec<(&'static str, Forward)> {
     let ours = |shape| TrueDropout::new(p).expect("p is a probability").with_noise_shape(shape);
@@ -60,12 +63,14 @@ fn variants(p: f64) -> Vec<(&'static str, Forward)> {
     vec![
         (ONE_PASS, Box::new(|x: &Tensor| x * 2.0)),
         (LIBTORCH, Box::new(move |x: &Tensor| x.dropout(p, true))),
+        (FEATURES, Box::new(move |x: &Tensor| x.feature_dropout(p, true))),
         ("the article's two passes", Box::new(move |x: &Tensor| two_passes(x, p))),
         ("columns", forward(ours(NoiseShape::Columns))),
         ("columns with a seed", forward(ours(NoiseShape::Columns).with_seed(1))),
         ("channels", forward(ours(NoiseShape::Channels))),
         ("channels with a seed", forward(ours(NoiseShape::Channels).with_seed(1))),
         ("samples", forward(ours(NoiseShape::Samples))),
+        ("samples with a seed", forward(ours(NoiseShape::Samples).with_seed(1))),
         ("elements", forward(ours(NoiseShape::Elements))),
         ("elements with a seed", forward(ours(NoiseShape::Elements).with_seed(1))),
     ]
@@ -93,10 +98,10 @@ pub fn run(
         let place = names.iter().position(|&other| other == name).expect("a variant's name");
         times[place]
     };
-    let (one_pass, libtorch) = (time_of(ONE_PASS), time_of(LIBTORCH));
+    let [one_pass, libtorch, features] = [ONE_PASS, LIBTORCH, FEATURES].map(time_of);
     let measurement = |(variant, median_ns): (&'static str, f64)| Measurement {
         shape: shape.to_vec(),
-        kind: if kind == Kind::Float { "f32" } else { "bf16" }.to_owned(),
+        kind: name_of(kind).to_owned(),
         pass,
         p,
         variant,
@@ -104,6 +109,7 @@ pub fn run(
         ns_per_element: median_ns / shape.iter().product::<i64>() as f64,
         vs_libtorch: libtorch / median_ns,
         vs_one_pass: median_ns / one_pass,
+        vs_feature_dropout: median_ns / features,
     };
     names.iter().copied().zip(times.iter().copied()).map(measurement).collect()
 }

@@ -10,7 +10,7 @@ use tch_dropout::{
 
 use crate::contest::{Forward, Pass, race};
 use crate::timing::Effort;
-use crate::{new_table, right_align};
+use crate::{goals, new_table, right_align};
 
 /// A layer and its peer.
 struct Pair {
@@ -207,12 +207,17 @@ impl Cell {
 
 pub fn table(device: Device, effort: Effort) -> Table {
     let quick = effort.turns == Effort::QUICK.turns;
-    let mut table = new_table(&["layer", "shape", "pass", "peer, ms", "ms", "times as fast"]);
+    let mut table =
+        new_table(&["layer", "shape", "pass", "peer, ms", "ms", "times as fast", "goal"]);
     for Pair { layer, shapes, peer, ours } in pairs(device) {
         let variants = [peer, ours];
         for shape in &shapes[..if quick { 1 } else { shapes.len() }] {
             for pass in [Pass::Forward, Pass::ForwardBackward] {
                 let times = race(&variants, shape, Kind::Float, pass, device, effort);
+                let goal = match pass {
+                    Pass::Forward => goals::all(&[goals::at_least(times[0] / times[1], 1.0)]),
+                    Pass::ForwardBackward => String::new(),
+                };
                 table.add_row([
                     layer.to_owned(),
                     format!("{shape:?}"),
@@ -220,6 +225,7 @@ pub fn table(device: Device, effort: Effort) -> Table {
                     format!("{:.4}", times[0] / 1e6),
                     format!("{:.4}", times[1] / 1e6),
                     format!("{:.1}", times[0] / times[1]),
+                    goal,
                 ]);
             }
         }

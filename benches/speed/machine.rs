@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -20,7 +21,7 @@ pub struct Machine {
 impl Machine {
     pub fn new(device: Device) -> Machine {
         Machine {
-            device: if device.is_cuda() { "cuda:0" } else { "cpu" }.to_owned(),
+            device: if device.is_cuda() { gpu() } else { "cpu".to_owned() },
             cpu: cpu(),
             threads: tch::get_num_threads(),
             libtorch: libtorch(),
@@ -42,13 +43,32 @@ fn cpu() -> Option<String> {
     Some(name?.1.to_owned())
 }
 
+/// The GPU's number and name, which its driver's program knows.
+fn gpu() -> String {
+    let query = ["--query-gpu=name,driver_version", "--format=csv,noheader", "--id=0"];
+    match Command::new("nvidia-smi").args(query).output() {
+        Ok(output) if output.status.success() => {
+            format!("cuda:0 ({})", String::from_utf8_lossy(&output.stdout).trim())
+        }
+        _ => "cuda:0".to_owned(),
+    }
+}
+
 /// Read from a file beside the loaded library, as libtorch has no function for its version.
 fn libtorch() -> Option<String> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
     let library = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
-    let directory = Path::new(&library[library.find('/')?..]).parent()?.parent()?;
-    let version = fs::read_to_string(directory.join("build-version")).ok()?;
-    Some(version.trim().to_owned())
+    version_in(Path::new(&library[library.find('/')?..]).parent()?.parent()?)
+}
+
+/// PyTorch's zip and scripts/libtorch.sh leave a file with nothing but the version; PyTorch's package has it in Python.
+fn version_in(directory: &Path) -> Option<String> {
+    if let Ok(version) = fs::read_to_string(directory.join("build-version")) {
+        return Some(version.trim().to_owned());
+    }
+    let python = fs::read_to_string(directory.join("version.py")).ok()?;
+    let line = python.lines().find_map(|line| line.strip_prefix("__version__ = "))?;
+    Some(line.trim_matches(['\'', '"']).to_owned())
 }
 
 /// For this process and its children.

@@ -8,7 +8,10 @@ mod checkpoint;
 mod child;
 mod contest;
 mod family;
+mod goals;
+mod gpu;
 mod machine;
+mod residual;
 mod timing;
 mod transformer;
 
@@ -16,7 +19,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -70,6 +73,8 @@ struct Args {
 enum Part {
     /// Noise shapes, shapes, kinds and passes
     Shapes,
+    /// A residual plus a dropped tensor
+    Residual,
     /// Time per element by size
     Curve,
     /// The other layers, each against its peer
@@ -109,11 +114,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    if let Some(work) = &args.child {
-        return child::run(work, args.size);
-    }
     let device = if args.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
     ensure!(!device.is_cuda() || Cuda::is_available(), "libtorch finds no GPU");
+    if let Some(work) = &args.child {
+        return child::run(work, args.size, device);
+    }
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     if let Some(path) = &args.json {
         // Before the minutes that the bench takes, not after them.
@@ -130,13 +135,17 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     let wanted = |part| args.only.is_none_or(|only| only == part);
     if wanted(Part::Shapes) {
         let measurements = measurements(device, args.quick, effort);
-        let table = table(&measurements);
+        let table = table(&measurements, device);
         if let Some(path) = &args.json {
             let text = serde_json::to_string_pretty(&Figures { machine, measurements })?;
             std::fs::write(path, text)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         writeln!(out, "\n{table}")?;
+    }
+    if wanted(Part::Residual) {
+        let table = residual::table(shapes(args.quick), device, effort);
+        writeln!(out, "\na residual plus a dropped tensor, p = {}\n{table}", residual::P)?;
     }
     if wanted(Part::Curve) {
         let curve = contest::curve(device, effort);
@@ -146,15 +155,14 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
         let table = family::table(device, effort);
         writeln!(out, "\nother layers, f32, p = {}\n{table}", family::P)?;
     }
-    if wanted(Part::Chain) && !device.is_cuda() {
-        let sizes: &[i64] = if args.quick { &[256] } else { &[2048, 4096] };
-        writeln!(
-            out,
-            "\na chain of {} layers, f32, p = {}\n{}",
-            chain::LAYERS,
-            chain::P,
-            chain::table(sizes, effort)?
-        )?;
+    if wanted(Part::Chain) {
+        let sizes: &[i64] = match device {
+            _ if args.quick => &[256],
+            Device::Cpu => &[2048, 4096],
+            _ => &[4096],
+        };
+        let table = chain::table(sizes, device, effort)?;
+        writeln!(out, "\na chain of {} layers, p = {}\n{table}", chain::LAYERS, chain::P)?;
     }
     if wanted(Part::Checkpoint) && !device.is_cuda() {
         let width = if args.quick { 64 } else { 256 };
@@ -173,14 +181,17 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn measurements(device: Device, quick: bool, effort: Effort) -> Vec<Measurement> {
-    let shapes: &[&[i64]] = if quick {
+fn shapes(quick: bool) -> &'static [&'static [i64]] {
+    if quick {
         &[&[64, 512], &[8, 16, 14, 14]]
     } else {
         &[&[64, 512], &[256, 1024], &[4096, 4096], &[32, 64, 56, 56]]
-    };
+    }
+}
+
+fn measurements(device: Device, quick: bool, effort: Effort) -> Vec<Measurement> {
     let mut measurements = Vec::new();
-    for &shape in shapes {
+    for &shape in shapes(quick) {
         for kind in [Kind::Float, Kind::BFloat16] {
             for pass in [Pass::Forward, Pass::ForwardBackward] {
                 for p in PROBABILITIES {
@@ -192,8 +203,8 @@ fn measurements(device: Device, quick: bool, effort: Effort) -> Vec<Measurement>
     measurements
 }
 
-fn table(rows: &[Measurement]) -> Table {
-    let mut table = new_table(&[
+fn table(rows: &[Measurement], device: Device) -> Table {
+    const HEADER: [&str; 10] = [
         "shape",
         "kind",
         "pass",
@@ -203,9 +214,12 @@ fn table(rows: &[Measurement]) -> Table {
         "ns/element",
         "vs libtorch",
         "vs one pass",
-    ]);
+        "goal",
+    ];
+    let columns = HEADER.len() - if device.is_cuda() { 0 } else { 1 };
+    let mut table = new_table(&HEADER[..columns]);
     for row in rows {
-        table.add_row([
+        let cells = [
             format!("{:?}", row.shape),
             row.kind.clone(),
             row.pass.to_string(),
@@ -215,10 +229,24 @@ fn table(rows: &[Measurement]) -> Table {
             format!("{:.3}", row.ns_per_element),
             format!("{:.2}x as fast", row.vs_libtorch),
             format!("{:.2}", row.vs_one_pass),
-        ]);
+            goals::of(row),
+        ];
+        table.add_row(&cells[..columns]);
     }
     right_align(&mut table, 5);
     table
+}
+
+fn name_of(kind: Kind) -> &'static str {
+    if kind == Kind::Float { "f32" } else { "bf16" }
+}
+
+fn kind_of(name: &str) -> Result<Kind> {
+    match name {
+        "f32" => Ok(Kind::Float),
+        "bf16" => Ok(Kind::BFloat16),
+        _ => bail!("unknown kind '{name}'"),
+    }
 }
 
 fn new_table(header: &[&str]) -> Table {

@@ -54,7 +54,8 @@ fn time(variant: &dyn Fn(), calls: u32, device: Device) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 
-fn wait_for(device: Device) {
+/// What is called on a GPU returns before it is done.
+pub fn wait_for(device: Device) {
     if let Device::Cuda(index) = device {
         Cuda::synchronize(index as i64);
     }

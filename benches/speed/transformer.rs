@@ -10,7 +10,7 @@ use tch::nn::{self, Module, ModuleT, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 use tch_dropout::TrueDropout;
 
-use crate::timing::{Effort, side_by_side};
+use crate::timing::{Effort, side_by_side, wait_for};
 use crate::{child, new_table, right_align};
 
 const P: f64 = 0.1;
@@ -118,14 +118,19 @@ fn training_step(dropout: &str, device: Device) -> Result<impl Fn() + use<>> {
 }
 
 /// Runs three steps. Returns the seconds of the first and of the last, and the peak memory.
-pub fn measure(dropout: &str) -> Result<[f64; 3]> {
-    let step = training_step(dropout, Device::Cpu)?;
-    let times = [(); 3].map(|()| {
-        let start = Instant::now();
-        step();
-        start.elapsed().as_secs_f64()
-    });
-    Ok([times[0], times[2], child::peak_memory()])
+pub fn measure(dropout: &str, device: Device) -> Result<[f64; 3]> {
+    let mut times = [0.0; 3];
+    let peak = child::peak_memory(device, || {
+        let step = training_step(dropout, device)?;
+        times = times.map(|_| {
+            let start = Instant::now();
+            step();
+            wait_for(device);
+            start.elapsed().as_secs_f64()
+        });
+        Ok(())
+    })?;
+    Ok([times[0], times[2], peak])
 }
 
 pub fn table(device: Device, effort: Effort) -> Result<Table> {
@@ -135,18 +140,13 @@ pub fn table(device: Device, effort: Effort) -> Result<Table> {
     let times = side_by_side(&steps, device, effort);
     let mut table = new_table(&["dropout", "ms", "share of dropout", "vs libtorch", "peak, MB"]);
     for (name, time) in NAMES.iter().zip(&times) {
-        let peak = match device {
-            Device::Cpu => {
-                format!("{:.0}", child::measure(&format!("transformer {name}"), 0)?[2] / 1e6)
-            }
-            _ => "-".to_owned(),
-        };
+        let [_, _, peak] = child::measure(&format!("transformer {name}"), 0, device)?;
         table.add_row([
             name.to_string(),
             format!("{:.1}", time / 1e6),
             format!("{:.1} %", 100.0 * (time - times[0]) / time),
             format!("{:.2}x as fast", times[1] / time),
-            peak,
+            format!("{:.0}", peak / 1e6),
         ]);
     }
     right_align(&mut table, 1);

@@ -128,5 +128,38 @@ extern "C" bool tch_dropout_take_offset(const Tensor *on, uint64_t *seed, uint64
 // Whether this thread's operations are recorded for a gradient.
 extern "C" bool tch_dropout_is_recorded() { return at::GradMode::is_enabled(); }
 
-// Whether tch's autocast is on.
-extern "C" bool tch_dropout_is_autocast() { return at::autocast::is_autocast_enabled(at::kCUDA); }
+// Autocast on one thread: on the CPU, and on CUDA devices, where tch's is.
+struct Autocast {
+  bool enabled[2];
+  at::ScalarType kind[2];
+};
+
+static const at::DeviceType autocast_devices[2] = {at::kCPU, at::kCUDA};
+
+extern "C" Autocast tch_dropout_autocast() {
+  Autocast now;
+  for (int i = 0; i < 2; ++i) {
+    now.enabled[i] = at::autocast::is_autocast_enabled(autocast_devices[i]);
+    now.kind[i] = at::autocast::get_autocast_dtype(autocast_devices[i]);
+  }
+  return now;
+}
+
+static void set_autocast(Autocast autocast) {
+  for (int i = 0; i < 2; ++i) {
+    at::autocast::set_autocast_enabled(autocast_devices[i], autocast.enabled[i]);
+    at::autocast::set_autocast_dtype(autocast_devices[i], autocast.kind[i]);
+  }
+}
+
+extern "C" void tch_dropout_enter_autocast(Autocast autocast) {
+  at::autocast::increment_nesting();
+  set_autocast(autocast);
+}
+
+// The outermost one to leave forgets the copies of weights in the other kind.
+extern "C" void tch_dropout_leave_autocast(Autocast before) {
+  if (at::autocast::decrement_nesting() == 0)
+    at::autocast::clear_cache();
+  set_autocast(before);
+}

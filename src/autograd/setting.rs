@@ -14,11 +14,11 @@ pub(crate) fn is_recorded() -> bool {
     tch_dropout_is_recorded()
 }
 
-/// The generators' states at one moment, on the CPU and on the devices of some tensors; and whether
-/// [`tch::autocast`] was on.
+/// The generators' states at one moment, on the CPU and on the devices of some tensors; and autocast, as
+/// [`tch::autocast`] had set it.
 pub(crate) struct Setting {
     generators: Vec<Generator>,
-    autocast: bool,
+    autocast: Autocast,
 }
 
 impl Setting {
@@ -30,7 +30,7 @@ impl Setting {
                 generators.push(Generator::now(&tensor.f_detach()?)?);
             }
         }
-        Ok(Setting { generators, autocast: tch_dropout_is_autocast() })
+        Ok(Setting { generators, autocast: Autocast::now() })
     }
 
     /// Forgets the generators that have drawn nothing since then. They need not be set back.
@@ -50,7 +50,8 @@ impl Setting {
         let now = self.generators.iter().map(|generator| Generator::now(&generator.on));
         let _back = Restore(now.collect::<Result<_>>()?);
         self.generators.iter().try_for_each(Generator::set)?;
-        Ok(tch::autocast(self.autocast, run))
+        let _before = self.autocast.enter();
+        Ok(run())
     }
 }
 
@@ -75,6 +76,38 @@ impl Drop for Restore {
             // It has had this state before.
             let _ = generator.set();
         }
+    }
+}
+
+/// Autocast on one thread, on the CPU and on CUDA devices. Not through `tch::autocast`, which knows but the latter,
+/// is left on by a panic, and has libtorch print warnings.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Autocast {
+    pub(super) enabled: [bool; 2],
+    /// libtorch's numbers of the kinds to compute in.
+    pub(super) kind: [i8; 2],
+}
+
+impl Autocast {
+    pub(super) fn now() -> Self {
+        tch_dropout_autocast()
+    }
+
+    /// Makes it this thread's, until what it returns is dropped.
+    pub(super) fn enter(self) -> impl Drop {
+        let before = Autocast::now();
+        tch_dropout_enter_autocast(self);
+        Leave(before)
+    }
+}
+
+/// Leaves autocast, even after a panic.
+struct Leave(Autocast);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        tch_dropout_leave_autocast(self.0);
     }
 }
 
@@ -110,7 +143,9 @@ impl Generator {
 
 unsafe extern "C" {
     safe fn tch_dropout_is_recorded() -> bool;
-    safe fn tch_dropout_is_autocast() -> bool;
+    safe fn tch_dropout_autocast() -> Autocast;
+    safe fn tch_dropout_enter_autocast(autocast: Autocast);
+    safe fn tch_dropout_leave_autocast(before: Autocast);
     fn tch_dropout_take_offset(
         on: *const C_tensor,
         seed: *mut u64,

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::recurrent::dropout::RecurrentDropout;
 use crate::recurrent::rnn::RnnT;
 use crate::recurrent::stack::{Cell, Flat, Stack};
+use crate::recurrent::weights::Weights;
 
 /// The options of [`gru`].
 ///
@@ -114,20 +115,22 @@ impl Cell<1> for Gru {
         Ok((y, [h]))
     }
 
-    fn step(
-        &self,
-        from_input: &Tensor,
-        from_state: &Tensor,
-        [h]: &[Tensor; 1],
-        train: bool,
-    ) -> Result<[Tensor; 1]> {
+    fn step(from_input: &Tensor, from_state: &Tensor, [h]: &[Tensor; 1]) -> Result<[Tensor; 1]> {
         let (from_input, from_state) = (from_input.f_chunk(3, -1)?, from_state.f_chunk(3, -1)?);
         let reset = from_input[0].f_add(&from_state[0])?.f_sigmoid()?;
         let update = from_input[1].f_add(&from_state[1])?.f_sigmoid()?;
         let candidate = from_input[2].f_add(&reset.f_mul(&from_state[2])?)?.f_tanh()?;
         // (1 - z) * n + z * h
-        let h_new = h.f_sub(&candidate)?.f_mul(&update)?.f_add(&candidate)?;
-        Ok([self.dropout.zoneout.f_apply(h, &h_new, train)?])
+        Ok([h.f_sub(&candidate)?.f_mul(&update)?.f_add(&candidate)?])
+    }
+
+    fn fused_step(x: &Tensor, [h]: &[Tensor; 1], weights: &Weights) -> Result<[Tensor; 1]> {
+        let (b_ih, b_hh) = weights.both_biases();
+        Ok([x.f_gru_cell(h, &weights.ih, &weights.hh, b_ih, b_hh)?])
+    }
+
+    fn zoned(&self, [h]: &[Tensor; 1], [new]: [Tensor; 1], train: bool) -> Result<[Tensor; 1]> {
+        Ok([self.dropout.zoneout.f_apply(h, &new, train)?])
     }
 }
 

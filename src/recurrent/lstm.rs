@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::recurrent::dropout::RecurrentDropout;
 use crate::recurrent::rnn::RnnT;
 use crate::recurrent::stack::{Cell, Flat, Stack};
+use crate::recurrent::weights::Weights;
 use crate::recurrent::zoneout::Zoneout;
 
 /// The options of [`lstm`].
@@ -143,18 +144,28 @@ impl Cell<2> for Lstm {
         Ok((y, [h, c]))
     }
 
-    fn step(
-        &self,
-        from_input: &Tensor,
-        from_state: &Tensor,
-        [h, c]: &[Tensor; 2],
-        train: bool,
-    ) -> Result<[Tensor; 2]> {
+    fn step(from_input: &Tensor, from_state: &Tensor, [_, c]: &[Tensor; 2]) -> Result<[Tensor; 2]> {
         let gates = from_input.f_add(from_state)?.f_chunk(4, -1)?;
         let (input, forget) = (gates[0].f_sigmoid()?, gates[1].f_sigmoid()?);
         let (candidate, output) = (gates[2].f_tanh()?, gates[3].f_sigmoid()?);
         let c_new = forget.f_mul(c)?.f_add(&input.f_mul(&candidate)?)?;
         let h_new = output.f_mul(&c_new.f_tanh()?)?;
+        Ok([h_new, c_new])
+    }
+
+    fn fused_step(x: &Tensor, state: &[Tensor; 2], weights: &Weights) -> Result<[Tensor; 2]> {
+        let (b_ih, b_hh) = weights.both_biases();
+        let state = state.each_ref();
+        let (h, c) = x.f_lstm_cell(&state, &weights.ih, &weights.hh, b_ih, b_hh)?;
+        Ok([h, c])
+    }
+
+    fn zoned(
+        &self,
+        [h, c]: &[Tensor; 2],
+        [h_new, c_new]: [Tensor; 2],
+        train: bool,
+    ) -> Result<[Tensor; 2]> {
         let h = self.dropout.zoneout.f_apply(h, &h_new, train)?;
         Ok([h, self.cell_zoneout.f_apply(c, &c_new, train)?])
     }

@@ -9,6 +9,8 @@ mod gru;
 mod lstm;
 mod rnn;
 mod stack;
+#[cfg(test)]
+mod tests;
 mod weight_drop;
 mod weights;
 mod zoneout;

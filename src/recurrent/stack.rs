@@ -5,7 +5,7 @@ use tch::{TchError, Tensor, nn};
 use crate::error::{Error, Result};
 use crate::mask::apply_mask;
 use crate::recurrent::dropout::RecurrentDropout;
-use crate::recurrent::weights::{Weights, flat, flatten, variables};
+use crate::recurrent::weights::{Chunk, Weights, flat, variables};
 use crate::strided::check_strided;
 use crate::trace;
 
@@ -24,14 +24,14 @@ pub(super) trait Cell<const S: usize> {
     /// A whole layer, by libtorch's own operation.
     fn layer(x: &Tensor, state: &[Tensor; S], weights: &Flat) -> Result<(Tensor, [Tensor; S])>;
 
-    /// The state after one time step, from the two parts of the gates, each `[N, GATES * H]`.
-    fn step(
-        &self,
-        from_input: &Tensor,
-        from_state: &Tensor,
-        state: &[Tensor; S],
-        train: bool,
-    ) -> Result<[Tensor; S]>;
+    /// The new state of one time step, from the two parts of the gates, each `[N, GATES * H]`.
+    fn step(from_input: &Tensor, from_state: &Tensor, state: &[Tensor; S]) -> Result<[Tensor; S]>;
+
+    /// The same by libtorch's operation, which on a GPU has a kernel for all that follows the products.
+    fn fused_step(x: &Tensor, state: &[Tensor; S], weights: &Weights) -> Result<[Tensor; S]>;
+
+    /// The state after one time step, from the previous and the new one.
+    fn zoned(&self, previous: &[Tensor; S], new: [Tensor; S], train: bool) -> Result<[Tensor; S]>;
 }
 
 /// A layer's weights as libtorch's operations take them.
@@ -41,9 +41,9 @@ pub(super) struct Flat {
     pub(super) bidirectional: bool,
 }
 
-/// The layers, each of one direction or two.
+/// The layers.
 pub(super) struct Stack {
-    layers: Vec<Vec<Weights>>,
+    layers: Vec<Layer>,
     batch_first: bool,
 }
 
@@ -55,23 +55,24 @@ impl Stack {
         config: &nn::RNNConfig,
     ) -> Result<Self> {
         let biases = checked_biases(in_dim, hidden_dim, config)?;
-        let layers = variables(vs, in_dim, hidden_dim, C::GATES, config, biases)?;
-        for directions in &layers {
-            flatten(directions, C::CUDNN_MODE)?;
+        let mut layers = Vec::new();
+        for directions in variables(vs, in_dim, hidden_dim, C::GATES, config, biases)? {
+            let chunk = Chunk::flatten(&directions, C::CUDNN_MODE)?;
+            layers.push(Layer { directions, chunk });
         }
         Ok(Stack { layers, batch_first: config.batch_first })
     }
 
     fn in_dim(&self) -> i64 {
-        self.layers[0][0].ih.size()[1]
+        self.layers[0].directions[0].ih.size()[1]
     }
 
     fn hidden_dim(&self) -> i64 {
-        self.layers[0][0].hh.size()[1]
+        self.layers[0].directions[0].hh.size()[1]
     }
 
     fn directions(&self) -> i64 {
-        self.layers[0].len() as i64
+        self.layers[0].directions.len() as i64
     }
 
     /// How many layers there are, of all directions.
@@ -80,7 +81,7 @@ impl Stack {
     }
 
     pub(super) fn zeros(&self, batch_dim: i64) -> Result<Tensor> {
-        let weight = &self.layers[0][0].hh;
+        let weight = &self.layers[0].directions[0].hh;
         let size = [self.depth(), batch_dim, self.hidden_dim()];
         Ok(Tensor::f_zeros(size, (weight.kind(), weight.device()))?)
     }
@@ -94,7 +95,7 @@ impl Stack {
         }
         // Made from the input, so that the trace takes batches of any size.
         let zero = x.f_select(1, 0)?.f_slice(1, 0, 1, 1)?.f_zeros_like()?;
-        let zero = zero.f_to_kind(self.layers[0][0].hh.kind())?;
+        let zero = zero.f_to_kind(self.layers[0].directions[0].hh.kind())?;
         Ok(zero.f_repeat([self.depth(), 1, self.hidden_dim()])?)
     }
 
@@ -120,17 +121,17 @@ impl Stack {
         let state = &self.checked_in_trace(x, state)?;
         let mut x = self.transposed_if_time_first(x)?;
         let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
-        for (index, directions) in (0..).zip(&self.layers) {
+        for (index, of_layer) in (0..).zip(&self.layers) {
             if index > 0 {
                 x = cell.dropout().between.f_forward_t(&x, train)?;
             }
             let width = self.directions();
             let initial = each(state, |t| t.f_narrow(0, index * width, width))?;
-            let (y, state) = layer(cell, directions, &x, &initial, train)?;
+            let (y, state) = of_layer.run(cell, &x, &initial, train)?;
             x = y;
             last.iter_mut().zip(state).for_each(|(last, state)| last.push(state));
         }
-        Ok((self.transposed_if_time_first(&x)?, each(&last, |all| Tensor::f_cat(all, 0))?))
+        Ok((self.transposed_if_time_first(&x)?, each(&last, |all| cat(all, 0))?))
     }
 
     /// Inside, sequences are `[N, T, C]`: Monte Carlo dropout folds its passes into dimension 0.
@@ -143,7 +144,7 @@ impl Stack {
         self.check_sequence(x)?;
         let rows = x.size()[if self.batch_first { 0 } else { 1 }];
         let expected = [self.depth(), rows, self.hidden_dim()];
-        let Weights { ih, hh, .. } = &self.layers[0][0];
+        let Weights { ih, hh, .. } = &self.layers[0].directions[0];
         check_operands(x, ih)?;
         for tensor in state {
             check_strided(tensor)?;
@@ -202,46 +203,67 @@ impl Stack {
     }
 }
 
-/// One layer: by libtorch's operation, unless something happens between its time steps.
-fn layer<const S: usize, C: Cell<S>>(
-    cell: &C,
-    directions: &[Weights],
-    x: &Tensor,
-    state: &[Tensor; S],
-    train: bool,
-) -> Result<(Tensor, [Tensor; S])> {
-    let drop = &cell.dropout().weights;
-    let mut masked = Vec::with_capacity(directions.len());
-    for direction in directions {
-        masked.push(direction.with_hh(drop.masked(&direction.hh, x, train)?));
-    }
-    let mut state_masks = Vec::with_capacity(directions.len());
-    for h in state[0].f_unbind(0)? {
-        state_masks.push(cell.dropout().state.noise.draw_mask_if_active(&h, train)?);
-    }
-    if state_masks.iter().all(Option::is_none) && !cell.is_zoned()? && !masked[0].is_folded() {
-        let has_biases = masked[0].biases.is_some();
-        let bidirectional = masked.len() == 2;
-        return C::layer(x, state, &Flat { weights: flat(&masked), has_biases, bidirectional });
+/// One layer, of one direction or two.
+struct Layer {
+    directions: Vec<Weights>,
+    /// On a GPU.
+    chunk: Option<Chunk>,
+}
+
+impl Layer {
+    /// By libtorch's operation, unless something happens between the time steps.
+    fn run<const S: usize, C: Cell<S>>(
+        &self,
+        cell: &C,
+        x: &Tensor,
+        state: &[Tensor; S],
+        train: bool,
+    ) -> Result<(Tensor, [Tensor; S])> {
+        let drop = &cell.dropout().weights;
+        let mut masked = Vec::with_capacity(self.directions.len());
+        for direction in &self.directions {
+            masked.push(direction.with_hh(drop.masked(&direction.hh, x, train)?));
+        }
+        let mut state_masks = Vec::with_capacity(self.directions.len());
+        for h in state[0].f_unbind(0)? {
+            state_masks.push(cell.dropout().state.noise.draw_mask_if_active(&h, train)?);
+        }
+        if state_masks.iter().all(Option::is_none) && !cell.is_zoned()? && !masked[0].is_folded() {
+            // cuDNN refuses a state with gaps.
+            return C::layer(x, &each(state, Tensor::f_contiguous)?, &self.flat(&masked)?);
+        }
+
+        let x = x.f_transpose(0, 1)?;
+        let mut outputs = Vec::with_capacity(masked.len());
+        let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
+        for (index, (direction, mask)) in (0..).zip(masked.iter().zip(state_masks)) {
+            let initial = each(state, |t| t.f_get(index))?;
+            let (y, state) = walk(cell, direction, mask, &x, initial, index == 1, train)?;
+            outputs.push(y);
+            for (last, state) in last.iter_mut().zip(state) {
+                last.push(state.f_unsqueeze(0)?);
+            }
+        }
+        let y = cat(&outputs, -1)?.f_transpose(0, 1)?;
+        Ok((y, each(&last, |all| cat(all, 0))?))
     }
 
-    let x = x.f_transpose(0, 1)?;
-    let mut outputs = Vec::with_capacity(masked.len());
-    let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
-    for (index, (direction, mask)) in (0..).zip(masked.iter().zip(state_masks)) {
-        let initial = each(state, |t| t.f_get(index))?;
-        let (y, state) = walk(cell, direction, mask, &x, initial, index == 1, train)?;
-        outputs.push(y);
-        last.iter_mut().zip(state).for_each(|(last, state)| last.push(state));
+    /// The weights for libtorch's operation. Dropped ones no longer lie in cuDNN's chunk with the others.
+    fn flat(&self, masked: &[Weights]) -> Result<Flat> {
+        let is_dropped = masked[0].hh.data_ptr() != self.directions[0].hh.data_ptr();
+        let weights = match &self.chunk {
+            Some(chunk) if is_dropped => chunk.filled(&flat(masked))?,
+            _ => flat(masked),
+        };
+        let (has_biases, bidirectional) = (masked[0].biases.is_some(), masked.len() == 2);
+        Ok(Flat { weights, has_biases, bidirectional })
     }
-    let y = Tensor::f_cat(&outputs, -1)?.f_transpose(0, 1)?;
-    Ok((y, each(&last, |all| Tensor::f_stack(all, 0))?))
 }
 
 /// One layer and direction, time step by time step, with a mask of the state. `x` is `[T, N, C]`, and so are the
 /// outputs.
-fn walk<const S: usize>(
-    cell: &impl Cell<S>,
+fn walk<const S: usize, C: Cell<S>>(
+    cell: &C,
     weights: &Weights,
     mask: Option<Tensor>,
     x: &Tensor,
@@ -249,23 +271,37 @@ fn walk<const S: usize>(
     backward: bool,
     train: bool,
 ) -> Result<(Tensor, [Tensor; S])> {
-    let mut inputs = weights.input_gates(x)?.f_unbind(0)?;
+    let is_fused = x.device().is_cuda() && mask.is_none() && !weights.is_folded();
+    let inputs = if is_fused { x.shallow_clone() } else { weights.input_gates(x)? };
+    let mut inputs = inputs.f_unbind(0)?;
     if backward {
         inputs.reverse();
     }
     let mut outputs = Vec::with_capacity(inputs.len());
-    for from_input in &inputs {
-        let from_state = match &mask {
-            Some(mask) => weights.state_gates(&apply_mask(&state[0], mask)?)?,
-            None => weights.state_gates(&state[0])?,
+    for input in &inputs {
+        let new = match &mask {
+            None if is_fused => C::fused_step(input, &state, weights)?,
+            None => C::step(input, &weights.state_gates(&state[0])?, &state)?,
+            Some(mask) => {
+                let masked = apply_mask(&state[0], mask)?;
+                C::step(input, &weights.state_gates(&masked)?, &state)?
+            }
         };
-        state = cell.step(from_input, &from_state, &state, train)?;
+        state = cell.zoned(&state, new, train)?;
         outputs.push(state[0].shallow_clone());
     }
     if backward {
         outputs.reverse();
     }
     Ok((Tensor::f_stack(&outputs, 0)?, state))
+}
+
+/// One tensor of several. A single one is not copied.
+fn cat(all: &[Tensor], dim: i64) -> std::result::Result<Tensor, TchError> {
+    match all {
+        [one] => Ok(one.shallow_clone()),
+        _ => Tensor::f_cat(all, dim),
+    }
 }
 
 /// The same for each tensor of a state.

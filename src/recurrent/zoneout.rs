@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
+use crate::draw::Draw;
 use crate::error::{Error, Result, or_panic_in};
 use crate::kind::real_kind;
 use crate::monte_carlo::scope;
@@ -115,7 +116,8 @@ impl Zoneout {
             Ok(new.shallow_clone())
         } else if train || scope::is_active() {
             // Chosen, not multiplied: an infinite update that is dropped leaves no NaN.
-            let updated = self.noise.draw_at(p, new)?.mask(new)?.f_ne(0)?;
+            let draw = self.noise.draw_at(p, new)?;
+            let updated = Draw { kind: Kind::Bool, ..draw }.mask(new)?;
             Ok(new.f_where_self(&updated, previous)?)
         } else {
             Ok(previous.f_lerp(new, 1.0 - p.get())?)

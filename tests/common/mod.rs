@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{Dropout, NoiseShape, TrueDropout};
 
@@ -34,6 +35,22 @@ pub fn device() -> Device {
 
 pub fn float() -> (Kind, Device) {
     (Kind::Float, device())
+}
+
+/// How often a test repeats what asks nothing else of a GPU, but keeps it waiting at each turn: a tenth there.
+pub fn times(on_a_cpu: i64) -> i64 {
+    if device().is_cuda() { on_a_cpu / 10 } else { on_a_cpu }
+}
+
+/// Whether a layer without a seed leaves its elements to libtorch's own dropout: on a GPU, where this crate has no
+/// kernel of its own. Takes libtorch's generator.
+pub fn is_left_to_libtorch() -> bool {
+    let x = Tensor::ones([1000], float());
+    let draw = |forward: &dyn Fn() -> Tensor| {
+        tch::manual_seed(1);
+        forward().ne(0)
+    };
+    draw(&|| elements(0.5).forward_t(&x, true)) == draw(&|| x.dropout(0.5, true))
 }
 
 /// The usual dropout.
@@ -90,8 +107,7 @@ pub fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64) {
     assert!(difference <= tolerance, "{difference} apart:\n{actual}\n{expected}");
 }
 
-/// Asserts the same bits; on a GPU, whose fused dropout rounds its scale another way, values within
-/// two units in the last place.
+/// Asserts the same bits; on a GPU, the values of `same_product`.
 #[track_caller]
 pub fn assert_same_product(a: &Tensor, b: &Tensor) {
     if a.device() == Device::Cpu {
@@ -101,15 +117,17 @@ pub fn assert_same_product(a: &Tensor, b: &Tensor) {
     assert!(bool::try_from(same_product(a, b).all()).unwrap(), "different values:\n{a}\n{b}");
 }
 
-/// Where two tensors have the same value in the sense of `assert_same_product`.
+/// Where two tensors have the same value; on a GPU, where libtorch's fused dropout rounds `1 / (1 - p)` in another way,
+/// nearly so. In half precision a scale, and each of two products, is half a unit off. In single precision `1 - p` is
+/// off by up to 2⁻²², which the division makes 100 times as much for the largest p below 1 of these tests, 0.99.
 pub fn same_product(a: &Tensor, b: &Tensor) -> Tensor {
-    let unit = match a.kind() {
+    let relative = match a.kind() {
         _ if a.device() == Device::Cpu => 0.0,
-        Kind::Half => 2f64.powi(-10),
-        Kind::BFloat16 => 2f64.powi(-7),
-        _ => 2f64.powi(-23),
+        Kind::Half => 1.5 * 2f64.powi(-10) + 100.0 * 2f64.powi(-22),
+        Kind::BFloat16 => 1.5 * 2f64.powi(-7) + 100.0 * 2f64.powi(-22),
+        _ => 100.0 * 2f64.powi(-22),
     };
-    a.isclose(b, 2.0 * unit, 0.0, true)
+    a.isclose(b, relative, 0.0, true)
 }
 
 /// The gradient of `x`, whose graph stays for a second derivative. (`tch` crashes where nothing is recorded.)

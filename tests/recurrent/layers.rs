@@ -89,6 +89,9 @@ pub fn ours(
 }
 
 pub fn theirs(cell: Cell, vs: &nn::Path, rnn: RNNConfig) -> Theirs {
+    if !(rnn.has_biases || tch_has_layers_without_biases()) {
+        return operation_without_biases(cell, vs, rnn);
+    }
     match cell {
         Cell::Lstm => {
             let layer = nn::lstm(vs, IN, HIDDEN, rnn);
@@ -107,6 +110,41 @@ pub fn theirs(cell: Cell, vs: &nn::Path, rnn: RNNConfig) -> Theirs {
             })
         }
     }
+}
+
+/// On a GPU, tch's layers without biases panic when they are made: it flattens as many weights as if there were some.
+pub fn tch_has_layers_without_biases() -> bool {
+    !device().is_cuda()
+}
+
+/// libtorch's operation as tch calls it, with variables of tch's names.
+fn operation_without_biases(cell: Cell, vs: &nn::Path, rnn: RNNConfig) -> Theirs {
+    let gates = if cell == Cell::Lstm { 4 } else { 3 };
+    let suffixes: &[&str] = if rnn.bidirectional { &["", "_reverse"] } else { &[""] };
+    let mut weights = Vec::new();
+    for layer in 0..rnn.num_layers {
+        let inputs = if layer == 0 { IN } else { HIDDEN * suffixes.len() as i64 };
+        for suffix in suffixes {
+            for (part, columns) in [("ih", inputs), ("hh", HIDDEN)] {
+                let name = format!("weight_{part}_l{layer}{suffix}");
+                weights.push(vs.var(&name, &[gates * HIDDEN, columns], rnn.w_ih_init));
+            }
+        }
+    }
+    let RNNConfig { num_layers, train, bidirectional, batch_first, .. } = rnn;
+    Box::new(move |x, state| match cell {
+        Cell::Lstm => {
+            let (y, h, c) =
+                x.lstm(state, &weights, false, num_layers, 0.0, train, bidirectional, batch_first);
+            (y, vec![h, c])
+        }
+        Cell::Gru => {
+            let h = &state[0];
+            let (y, h) =
+                x.gru(h, &weights, false, num_layers, 0.0, train, bidirectional, batch_first);
+            (y, vec![h])
+        }
+    })
 }
 
 /// Weights and biases none of which is 0.

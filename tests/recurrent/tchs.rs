@@ -51,6 +51,14 @@ fn everything(layer: &Layer, x: &Tensor, state: &[Tensor], train: bool) -> Vec<T
     std::iter::once(y).chain(last).chain(gradients).collect()
 }
 
+/// Asserts that tensors are no further apart than this, as a share of the largest element if that is above 1.
+#[track_caller]
+fn assert_close_for_its_size(actual: &Tensor, expected: &Tensor, share: f64) {
+    let largest = expected.abs().max().double_value(&[]);
+    assert_close(actual, expected, share * largest.max(1.0));
+}
+
+/// On a GPU with the same values but for the order of sums, which cuDNN does not promise.
 #[test]
 fn without_dropout_outputs_and_gradients_have_the_same_bits() {
     for (cell, rnn) in configurations() {
@@ -62,7 +70,11 @@ fn without_dropout_outputs_and_gradients_have_the_same_bits() {
                 let actual = everything(&ours, &x, &state, train);
                 assert_eq!(actual.len(), expected.len());
                 for (actual, expected) in actual.iter().zip(&expected) {
-                    assert_same_bits(actual, expected);
+                    match kind {
+                        _ if !device().is_cuda() => assert_same_bits(actual, expected),
+                        Kind::Float => assert_close_for_its_size(actual, expected, 1e-5),
+                        _ => assert_close_for_its_size(actual, expected, 1e-13),
+                    }
                     assert_eq!(actual.stride(), expected.stride());
                 }
             }
@@ -71,12 +83,14 @@ fn without_dropout_outputs_and_gradients_have_the_same_bits() {
 }
 
 /// Dropped next to never, so the loop over time steps computes what libtorch's operation does, in training
-/// and, for zoneout, in evaluation.
+/// and, for zoneout, in evaluation. On a GPU, cuDNN rounds the factors of single precision to 11 bits (TF32), as half
+/// precision does; a CPU's loop in half precision is 0.0034 off.
 #[test]
 fn the_loop_over_time_steps_computes_what_libtorch_does() {
     const P: f64 = 1e-300;
     for (cell, rnn) in configurations() {
-        for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::Double, 1e-13)] {
+        let in_single = if device().is_cuda() { 2f64.powi(-8) } else { 1e-5 };
+        for (kind, tolerance) in [(Kind::Float, in_single), (Kind::Double, 1e-13)] {
             for (dropouts, train) in
                 [(zoneout(P), true), (zoneout(P), false), (of_state(P), true), (all(P), true)]
             {
@@ -87,7 +101,7 @@ fn the_loop_over_time_steps_computes_what_libtorch_does() {
                 assert_eq!(actual.len(), expected.len());
                 for (actual, expected) in actual.iter().zip(&expected) {
                     assert_eq!(actual.kind(), kind);
-                    assert_close(actual, expected, tolerance);
+                    assert_close_for_its_size(actual, expected, tolerance);
                 }
                 assert_eq!(actual[0].stride()[2], 1);
             }
@@ -108,7 +122,12 @@ fn a_var_store_goes_both_ways() {
             stores[from].save(file.path()).unwrap();
             stores[to].load(file.path()).unwrap();
             let (x, state) = (input(rnn, Kind::Float), state(cell, rnn, 3, Kind::Float));
-            assert_same_bits(&ours(&x, &state, false).0, &theirs(&x, &state).0);
+            let (ours, theirs) = (ours(&x, &state, false).0, theirs(&x, &state).0);
+            if device().is_cuda() {
+                assert_close(&ours, &theirs, 1e-5);
+            } else {
+                assert_same_bits(&ours, &theirs);
+            }
         }
     }
 }

@@ -1,11 +1,36 @@
 //! Weight drop: DropConnect on the recurrent weights.
 
+use std::process::Command;
+
 use tch::nn::{self, RNNConfig};
 use tch::{Kind, Tensor};
-use tch_dropout::{RecurrentDropout, WeightDrop};
+use tch_dropout::{RecurrentDropout, WeightDrop, checkpoint};
 
 use crate::common::{assert_same_bits, device, elements, float};
-use crate::layers::{CELLS, Dropouts, IN, fill, ours, state, theirs, weights};
+use crate::layers::{CELLS, Dropouts, IN, configurations, fill, ours, state, theirs, weights};
+
+/// A child process, whose standard error has what libtorch prints. On a GPU it would print that a layer's weights are
+/// not in one chunk of memory, and that a checkpoint asks for autocast in an old way.
+#[test]
+fn libtorch_prints_nothing() {
+    const CHILD: &str = "TCH_DROPOUT_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "weights::libtorch_prints_nothing", "--nocapture"]).env(CHILD, "1");
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        return;
+    }
+    for (cell, rnn) in configurations() {
+        let vs = nn::VarStore::new(device());
+        let layer = ours(cell, &vs.root(), rnn, &weights(0.5));
+        let state = state(cell, rnn, 3, Kind::Float);
+        let x = Tensor::randn([3, 3, IN], float()).set_requires_grad(true);
+        let y = layer(&x, &state, true).0;
+        checkpoint(|y| y.tanh(), &y).sum(Kind::Float).backward();
+    }
+}
 
 fn seeded(p: f64) -> Dropouts {
     let weights = WeightDrop::new(p).unwrap().with_seed(7);

@@ -1,5 +1,6 @@
 //! What `with_backward` promises, on a multiplication by a number.
 
+mod autocast;
 mod failures;
 mod inputs;
 mod lifetimes;
