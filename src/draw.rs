@@ -79,6 +79,18 @@ impl Draw<'_> {
         repeat_rows(mask, self.repeats)
     }
 
+    /// The mask of kind `Double` as numbers, for a layer that must know them before it goes on. They are drawn on the CPU
+    /// for any `x`, as it would have to wait for those of another device. That device's generator decides all the same, if
+    /// it gives keys.
+    pub(crate) fn factors(&self, x: &Tensor) -> Result<Vec<f64>> {
+        let here = Tensor::f_empty(&self.size, (self.kind, Device::Cpu))?;
+        let mask = match self.counter(x)? {
+            Some(counter) => self.implicit(counter, &here)?.stored()?,
+            None => self.mask(&here)?,
+        };
+        Ok(Vec::try_from(mask.f_flatten(0, -1)?)?)
+    }
+
     /// `x` times a stored mask, and what the effect adds to it.
     fn apply(&self, x: &Tensor, mask: Tensor) -> Result<Tensor> {
         let mask = repeat_rows(mask, self.repeats)?;
@@ -127,18 +139,30 @@ impl Draw<'_> {
                 None => self.drawn_by_libtorch(self.like_mask(x)?.f_empty_like()?),
             };
         }
-        let counter = match self.stream {
-            Some(stream) => replay::counter(|| stream.advance())?,
+        match self.counter(x)? {
+            Some(counter) => Ok(Source::Counter(self.implicit(counter, x)?)),
+            None => {
+                let mask = Tensor::f_empty(&self.size, (self.kind, x.device()))?;
+                self.drawn_by_libtorch(mask)
+            }
+        }
+    }
+
+    /// What decides the mask: the stream, or the generator of `x`'s device, if it gives keys.
+    fn counter(&self, x: &Tensor) -> Result<Option<Counter>> {
+        match self.stream {
+            Some(stream) => replay::counter(|| stream.advance()).map(Some),
             None if has_key(x.device()) => {
                 // Moves the generator in any case, for what others draw from it afterwards.
                 let counter = counter_of_libtorch(x)?;
-                replay::counter(|| counter)?
+                replay::counter(|| counter).map(Some)
             }
-            None => {
-                let mask = Tensor::f_empty(&self.size, (self.kind, x.device()))?;
-                return self.drawn_by_libtorch(mask);
-            }
-        };
+            None => Ok(None),
+        }
+    }
+
+    /// The mask that a counter decides, on the device of `x`.
+    fn implicit(&self, counter: Counter, x: &Tensor) -> Result<ImplicitMask> {
         // With a seed, a mask is drawn in the order of its indices, so it does not depend on x's memory
         // format.
         let seeded = self.stream.is_some();
@@ -148,7 +172,7 @@ impl Draw<'_> {
             Layout::contiguous(&self.size, self.kind)
         };
         let numbers = Numbers::new(counter, self.p, self.effect.at(self.p));
-        Ok(Source::Counter(ImplicitMask::new(numbers, layout, x.device())))
+        Ok(ImplicitMask::new(numbers, layout, x.device()))
     }
 
     /// Drawn by libtorch's generator, into a tensor of the mask's size and kind.

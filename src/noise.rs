@@ -1,6 +1,6 @@
 //! What every layer holds, and what it checks of an input before it draws.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::checkpoint::replay;
 use crate::draw::Draw;
@@ -74,16 +74,13 @@ impl Noise {
         if draw.p.is_zero() { Ok(None) } else { draw.mask(x).map(Some) }
     }
 
-    /// A new mask for `x` as numbers, or `None` if nothing is dropped: for a layer that must know them before it
-    /// goes on. They are drawn on the CPU for any `x`, as it would have to wait for those of another device.
+    /// A new mask for `x` as numbers, or `None` if nothing is dropped: see [`Draw::factors`].
     pub(crate) fn draw_factors(&self, x: &Tensor, train: bool) -> Result<Option<Vec<f64>>> {
         let draw = self.draw(x, train)?;
         if draw.p.is_zero() {
             return Ok(None);
         }
-        let draw = Draw { kind: Kind::Double, ..draw };
-        let here = Tensor::f_empty(&draw.size, (draw.kind, Device::Cpu))?;
-        Ok(Some(Vec::try_from(draw.mask(&here)?.f_flatten(0, -1)?)?))
+        Draw { kind: Kind::Double, ..draw }.factors(x).map(Some)
     }
 
     fn draw(&self, x: &Tensor, train: bool) -> Result<Draw<'_>> {

@@ -120,7 +120,7 @@ impl StochasticDepth {
     /// false, `p = 0` or an empty `x`, nothing is drawn, and the output is `x + branch(x)`.
     ///
     /// `K` must be known before the branch runs. So the mask is drawn on the CPU, for an `x` on a GPU too, and the CPU
-    /// waits for nothing; without a seed, libtorch's generator for the CPU decides.
+    /// waits for nothing.
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
