@@ -211,11 +211,11 @@ fn figures_that_cannot_be_drawn_are_one_clear_line() {
         ("no".to_owned(), "x.json is not what"),
     ] {
         fs::write(directory.path().join("x.json"), figures).unwrap();
-        let text = stderr(&run("speed_chart", &directory, &["x.json"]));
+        let text = stderr(&run("speed_chart", &directory, &["x.json", "--out", "speed.svg"]));
         assert!(text.starts_with("error: ") && text.contains(words), "{words:?}: {text}");
         assert_eq!(text.lines().count(), 1, "{text}");
     }
-    let text = stderr(&run("speed_chart", &directory, &["y.json"]));
+    let text = stderr(&run("speed_chart", &directory, &["y.json", "--out", "speed.svg"]));
     assert!(text.starts_with("error: cannot read y.json"), "{text}");
     assert!(!directory.path().join("speed.svg").exists());
 }

@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
+use picture::page::TRIAL;
 
 use crate::learner::{Learner, Losses};
 use crate::model::Architecture;
@@ -43,11 +44,11 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u32,
 
-    /// Where to write the picture
-    #[arg(long, value_name = "FILE", default_value = "language_model.svg")]
-    out: PathBuf,
+    /// Draw the losses to an SVG file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 
-    /// Train for 10 steps, to see that it works
+    /// A trial of 10 steps, whose losses mean nothing
     #[arg(long, conflicts_with = "steps")]
     quick: bool,
 }
@@ -99,9 +100,13 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
         writeln!(out, "Lowest validation loss {}: {loss:.3}, at step {step}.", learner.name)?;
     }
 
-    let svg = drawing::draw(&learners, args.model);
-    fs::write(&args.out, svg).with_context(|| format!("cannot write {}", args.out.display()))?;
-    writeln!(out, "wrote {}", args.out.display())?;
+    if args.quick {
+        writeln!(out, "This is {TRIAL}.")?;
+    }
+    let Some(file) = &args.out else { return Ok(()) };
+    let svg = drawing::draw(&learners, args.model, args.quick);
+    fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))?;
+    writeln!(out, "wrote {}", file.display())?;
     Ok(())
 }
 

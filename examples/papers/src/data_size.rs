@@ -7,14 +7,16 @@ use std::ops::RangeInclusive;
 
 use anyhow::Result;
 use picture::lines::{self, Line, frame};
-use picture::page::{Page, text};
-use picture::plane::{Plane, Scale};
+use picture::page::text;
+use picture::plane::{Plane, Scale, power_of_ten};
+use picture::style::{self, Look};
 use serde::Serialize;
 use tch::nn::{ModuleT, VarStore};
 use tch::{Device, Kind, Tensor};
 
 use mnist_experiment::console::print;
 use mnist_experiment::data::Split;
+use mnist_experiment::difference::{Difference, in_words};
 use mnist_experiment::layer::Layer;
 use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
@@ -83,18 +85,13 @@ pub fn run(options: &Options) -> Result<()> {
     }
     for Size { images, without_dropout, with_dropout, change } in &results {
         print(format_args!(
-            "{images:6} images: {} % wrong without dropout, {} % with: a change of {} %",
+            "{images:6} images: {} % wrong without dropout, {} % with; a change in percent: {}",
             plus_minus(without_dropout, 2),
             plus_minus(with_dropout, 2),
-            plus_minus(change, 0)
+            in_words(Difference::of_pairs(change), 1)
         ))?;
     }
-    options.write(
-        "data-size",
-        &data.name,
-        &results,
-        &draw(&data.name, &options.runs_in_words(), &results),
-    )
+    options.write("data-size", &data.name, &results, &draw(&data.name, options, &results))
 }
 
 /// Images by chance; the same ones after the same seed.
@@ -107,12 +104,11 @@ fn sample(split: &Split, count: i64) -> Split {
 }
 
 /// Test errors over the number of images, both on logarithmic scales.
-fn draw(data: &str, runs: &str, results: &[Size]) -> String {
+fn draw(data: &str, options: &Options, results: &[Size]) -> String {
     let title = "How much data does dropout need?";
     let description = "Test error with and without dropout by the number of training images, and by how \
                        much dropout changes the number of errors.";
-    let mut page = Page::new(title, description, 420.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 420.0, data);
     let errors = |size: &Size| [size.without_dropout.mean, size.with_dropout.mean];
     let (least, most) = results
         .iter()
@@ -124,23 +120,24 @@ fn draw(data: &str, runs: &str, results: &[Size]) -> String {
         x: Scale::new(sizes[0]..=sizes[sizes.len() - 1], (56.0, 690.0)),
         y: Scale::new((least * 0.85).log10()..=(most * 1.15).log10(), (310.0, 76.0)),
     };
-    let heading = format!("test error on {data}, in %: mean ± standard deviation of {runs}");
-    let round = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0].map(f64::log10);
-    let shown: Vec<_> = round.into_iter().filter(|&error| plane.y.holds(error)).collect();
-    let line = |name: &str, errors: fn(&Size) -> &Summary| Line {
+    let runs = options.runs_in_words();
+    let heading =
+        format!("test error on {data} in %, log scale: mean ± standard deviation of {runs}");
+    let line = |name: &str, look: Look, errors: fn(&Size) -> &Summary| Line {
         name: name.to_owned(),
+        look,
         points: results.iter().map(|size| (x(size.images), errors(size).mean.log10())).collect(),
         band: results.iter().map(|size| (x(size.images), band(errors(size)))).collect(),
     };
-    let chart = frame(&plane, &heading, "training images")
-        .add(plane.levels(&shown, |error| format!("{:.0} %", 10f64.powf(error))))
+    let chart = frame(&plane, &heading, "training images, log scale")
+        .add(plane.levels(&plane.y.log_ticks(8), power_of_ten))
         .add(plane.labels(&sizes, |images| thousands(10f64.powf(images).round() as i64)));
     page.add(lines::add(
         chart,
         &plane,
         vec![
-            line("without dropout", |size| &size.without_dropout),
-            line("with dropout", |size| &size.with_dropout),
+            line("without dropout", style::NOTHING, |size| &size.without_dropout),
+            line("with dropout", style::ELEMENTS, |size| &size.with_dropout),
         ],
     ));
     let below = plane.y.pixels().0 + 76.0;

@@ -7,7 +7,8 @@
 use std::f64::consts::{PI, SQRT_2};
 
 use anyhow::Result;
-use picture::page::{Page, text};
+use picture::page::text;
+use picture::style::{self, Look};
 use serde::Serialize;
 use tch::nn::{self, Module, ModuleT, VarStore};
 use tch::{Device, Kind, Tensor};
@@ -18,6 +19,7 @@ use mnist_experiment::data::Split;
 use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
 
+use crate::compare::print_differences;
 use crate::dots::{self, Row};
 use crate::network::{CLASSES, PIXELS};
 use crate::options::Options;
@@ -29,18 +31,20 @@ const BATCH: i64 = 100;
 const TEST_BATCH: i64 = 1_000;
 
 /// A network and a way to predict with it, and the paper's error for it.
-const PREDICTORS: [(&str, Option<f64>); 6] = [
-    ("no dropout", Some(1.62)),
-    ("Dropout, mean", Some(1.28)),
-    ("Dropout, Monte Carlo", None),
-    ("DropConnect, mean", None),
-    ("DropConnect, moments", Some(1.20)),
-    ("DropConnect, Monte Carlo", None),
+const PREDICTORS: [(&str, Look, Option<f64>); 6] = [
+    ("no dropout", style::NOTHING, Some(1.62)),
+    ("Dropout, mean", style::ELEMENTS, Some(1.28)),
+    ("Dropout, Monte Carlo", style::ELEMENTS, None),
+    ("DropConnect, mean", style::WEIGHTS, None),
+    ("DropConnect, moments", style::WEIGHTS, Some(1.20)),
+    ("DropConnect, Monte Carlo", style::WEIGHTS, None),
 ];
 
 #[derive(Serialize)]
 struct Predictor {
     name: &'static str,
+    #[serde(skip)]
+    look: Look,
     /// In percent.
     test_error: Summary,
     paper: Option<f64>,
@@ -137,13 +141,17 @@ pub fn run(options: &Options) -> Result<()> {
     drop(progress);
     let predictors = PREDICTORS.into_iter().zip(errors);
     let results: Vec<_> = predictors
-        .map(|((name, paper), errors)| Predictor { name, test_error: Summary::new(errors), paper })
+        .map(|((name, look, paper), errors)| {
+            let paper = options.paper(paper, &data);
+            Predictor { name, look, test_error: Summary::new(errors), paper }
+        })
         .collect();
-    for Predictor { name, test_error, paper } in &results {
+    for Predictor { name, test_error, paper, .. } in &results {
         let paper = paper.map_or(String::new(), |error| format!(" (the paper: {error:.2} %)"));
         print(format_args!("{name:24}: {} % wrong{paper}", plus_minus(test_error, 2)))?;
     }
-    options.write("drop-connect", &data.name, &results, &draw(&data.name, &results))
+    print_differences(results.iter().map(|it| (it.name, &it.test_error)))?;
+    options.write("drop-connect", &data.name, &results, &draw(&data.name, options, &results))
 }
 
 /// The share of wrong answers in percent; `scores` are highest for the answer.
@@ -152,18 +160,22 @@ fn error(scores: &Tensor, test: &Split) -> f64 {
     100.0 * (1.0 - right.to_kind(Kind::Double).mean(None::<Kind>).double_value(&[]))
 }
 
-fn draw(data: &str, results: &[Predictor]) -> String {
+impl Predictor {
+    fn row(&self) -> Row<'_> {
+        let &Predictor { name, look, test_error: ref figure, paper } = self;
+        Row { name, look, figure, paper }
+    }
+}
+
+fn draw(data: &str, options: &Options, results: &[Predictor]) -> String {
     let title = "DropConnect or Dropout?";
     let description = "Test errors of networks without dropout, with Dropout and with DropConnect, each \
                        with the ways to predict.";
-    let mut page = Page::new(title, description, 340.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 340.0, data);
     let heading = format!("test error on {data} in %, a dot for each run");
     page.add(text(heading, (14.0, 58.0), ""));
-    let rows: Vec<_> =
-        results.iter().map(|it| Row { figure: &it.test_error, paper: it.paper }).collect();
-    let names: Vec<_> = results.iter().map(|it| it.name).collect();
-    page.add(dots::names(&names, (14.0, 96.0)));
+    let rows: Vec<_> = results.iter().map(Predictor::row).collect();
+    page.add(dots::names(&rows, (14.0, 96.0)));
     page.add(dots::rows(&rows, &dots::scale(&rows, (236.0, 716.0)), 96.0, 2));
     page.finish()
 }

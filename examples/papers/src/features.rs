@@ -4,10 +4,11 @@
 //! images of MNIST, with dropout of 0.5 on the hidden layer and without.
 
 use anyhow::Result;
-use picture::page::{Page, tenth, text};
+use picture::page::{tenth, text};
 use picture::plane::{Plane, Scale};
+use picture::style;
 use serde::Serialize;
-use svg::node::element::{Group, Path};
+use svg::node::element::{Group, Path, Rectangle};
 use tch::nn::{self, Init, LinearConfig, Module, ModuleT, VarStore};
 use tch::{Device, Kind, Reduction, Tensor};
 use tch_dropout::TrueDropout;
@@ -115,7 +116,7 @@ pub fn run(options: &Options) -> Result<()> {
             plus_minus(inactive, 1)
         ))?;
     }
-    options.write("features", &data.name, &results, &draw(&data.name, &results))
+    options.write("features", &data.name, &results, &draw(&data.name, options, &results))
 }
 
 impl Autoencoder {
@@ -148,14 +149,13 @@ const PIXEL: f64 = 2.0;
 const APART: f64 = 62.0;
 
 /// On the left without dropout, on the right with it: the weights of some units, and all activations.
-fn draw(data: &str, results: &[Autoencoder; 2]) -> String {
+fn draw(data: &str, options: &Options, results: &[Autoencoder; 2]) -> String {
     let title = "What do hidden units learn?";
     let description = "Weights of the first hidden units of an autoencoder, and a histogram of its \
                        activations: on the left without dropout, on the right with it.";
-    let mut page = Page::new(title, description, 480.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 480.0, data);
     let key = format!(
-        "an autoencoder of {data} with {UNITS} units; weights: blue positive, orange negative"
+        "an autoencoder of {data} with {UNITS} units; weights: 0 grey, negative like the page, positive like the text"
     );
     page.add(text(key, (14.0, 50.0), "soft small"));
     for (autoencoder, left) in results.iter().zip([14.0, 436.0]) {
@@ -176,8 +176,8 @@ fn draw(data: &str, results: &[Autoencoder; 2]) -> String {
     page.finish()
 }
 
-/// A unit's weights, each pixel as dark as its share of the greatest weight of all units that are shown: one path
-/// per shade, with a stroke for each run of pixels.
+/// A unit's weights on grey, from the page's colour for the greatest negative one to the ink's for the greatest
+/// positive one of all units that are shown: one path per shade, with a stroke for each run of pixels.
 fn feature(weights: &[f64], greatest: f64, (x, y): (f64, f64)) -> Group {
     let shades: Vec<i32> = weights
         .iter()
@@ -185,7 +185,8 @@ fn feature(weights: &[f64], greatest: f64, (x, y): (f64, f64)) -> Group {
         .collect();
     let mut group = Group::new()
         .set("transform", format!("translate({x} {}) scale({PIXEL})", y + PIXEL / 2.0))
-        .set("shape-rendering", "crispEdges");
+        .set("shape-rendering", "crispEdges")
+        .add(zero());
     for shade in (-SHADES..=SHADES).filter(|&shade| shade != 0) {
         let mut path = String::new();
         for (row, pixels) in shades.chunks(SIDE).enumerate() {
@@ -198,13 +199,23 @@ fn feature(weights: &[f64], greatest: f64, (x, y): (f64, f64)) -> Group {
             }
         }
         if !path.is_empty() {
-            let colour = if shade > 0 { "thin blue" } else { "thin orange" };
+            let colour = if shade > 0 { "thin ink" } else { "thin page" };
             let opacity = tenth(f64::from(shade.abs()) / f64::from(SHADES));
             let path = Path::new().set("d", path).set("class", colour);
             group = group.add(path.set("stroke-opacity", opacity));
         }
     }
     group
+}
+
+/// The ground of a unit's weights.
+fn zero() -> Rectangle {
+    Rectangle::new()
+        .set("y", -0.5)
+        .set("width", SIDE)
+        .set("height", SIDE)
+        .set("class", "fill soft")
+        .set("fill-opacity", 0.5)
 }
 
 /// Shares on a logarithmic scale, as most activations are 0.
@@ -214,7 +225,7 @@ fn histogram(autoencoder: &Autoencoder, left: f64) -> Group {
         y: Scale::new(-4.0..=0.0, (420.0, 316.0)),
     };
     let heading = format!(
-        "activations: mean {:.2}, {:.0} % are 0",
+        "share of activations, log scale: mean {:.2}, {:.0} % are 0",
         autoencoder.mean_activation.mean, autoencoder.inactive.mean
     );
     let mut group = Group::new()
@@ -227,8 +238,8 @@ fn histogram(autoencoder: &Autoencoder, left: f64) -> Group {
         let (bottom, top) = (plane.y.pixels().0, plane.y.at(share.max(1e-4).log10()));
         bars += &format!("M{} {bottom}V{}H{}V{bottom}z", tenth(from), tenth(top), tenth(to));
     }
-    let colour = if autoencoder.p == 0.0 { "fill ink" } else { "fill orange" };
-    group = group.add(Path::new().set("d", bars).set("class", colour));
+    let look = if autoencoder.p == 0.0 { style::NOTHING } else { style::ELEMENTS };
+    group = group.add(Path::new().set("d", bars).set("class", format!("fill {}", look.colour)));
     // The k-th bin begins at k - 1 widths.
     let places = [0.5, 4.0, 7.0, 10.0];
     let label = |place: f64| match place {

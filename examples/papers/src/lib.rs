@@ -4,6 +4,7 @@
 pub mod args;
 mod calibration;
 mod chart;
+mod compare;
 mod data_size;
 mod depth;
 mod dots;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::builder::{PathBufValueParser, TypedValueParser};
+use picture::page::{Page, TRIAL};
 use serde::Serialize;
 use tch::Device;
 
-use mnist_experiment::console::note;
-use mnist_experiment::data::{self, DEFAULT_DIRECTORY, Dataset};
+use mnist_experiment::console::{note, print};
+use mnist_experiment::data::{self, BUILT_IN, DEFAULT_DIRECTORY, Dataset};
 use mnist_experiment::output;
 use mnist_experiment::values::{svg, whole};
 
@@ -75,6 +76,20 @@ impl Options {
         self.runs.unwrap_or(self.full_or_quick(3, 2))
     }
 
+    /// The paper's figure, if this run's can be compared with it.
+    pub fn paper(&self, figure: Option<f64>, data: &Dataset) -> Option<f64> {
+        figure.filter(|_| !self.quick && data.is_whole_mnist())
+    }
+
+    fn is_trial(&self, data: &str) -> bool {
+        self.quick || data == BUILT_IN
+    }
+
+    /// A page for the experiment's picture.
+    pub fn page(&self, title: &str, description: &str, height: f64, data: &str) -> Page {
+        Page::titled(title, description, height, self.is_trial(data))
+    }
+
     /// Loads the data, once it is clear that the results can be written.
     pub fn dataset(&self) -> Result<Dataset> {
         self.check()?;
@@ -98,7 +113,7 @@ impl Options {
             .try_for_each(|file| output::check_writable(file))
     }
 
-    /// Writes the results of an experiment to the files that were asked for.
+    /// Writes the results of an experiment to the files that were asked for, and says if they mean nothing.
     pub fn write(
         &self,
         experiment: &str,
@@ -106,6 +121,9 @@ impl Options {
         results: impl Serialize,
         picture: &str,
     ) -> Result<()> {
+        if self.is_trial(data) {
+            print(format_args!("This is {TRIAL}."))?;
+        }
         if let Some(file) = &self.json {
             let (quick, seed, runs) = (self.quick, self.seed, self.runs());
             let report = Report { experiment, data, quick, seed, runs, results };

@@ -7,8 +7,9 @@ use std::ops::RangeInclusive;
 
 use anyhow::Result;
 use picture::lines::frame;
-use picture::page::{Page, tenth, text};
+use picture::page::{tenth, text};
 use picture::plane::{Plane, Scale};
+use picture::style::ELEMENTS;
 use serde::Serialize;
 use svg::node::element::{Circle, Group};
 use tch::nn::{self, ModuleT, SequentialT, VarStore};
@@ -35,6 +36,7 @@ const NOISE: f64 = 0.1;
 const PRECISION: f64 = 1.0 / (NOISE * NOISE);
 const PASSES: i64 = 1_000;
 const FOLD: i64 = 20;
+const DATA_NAME: &str = "a function with a gap in its data";
 /// The data is on both sides of a gap, and the picture goes further.
 const DATA: [RangeInclusive<f64>; 2] = [-2.0..=-0.2, 1.0..=2.0];
 const GAP: RangeInclusive<f64> = 0.2..=0.6;
@@ -121,7 +123,8 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let precision = PRECISION;
     let results = Results { p: P, lengthscale: LENGTHSCALE, precision, passes, networks, data };
-    options.write("regression", "a function with a gap in its data", &results, &draw(&results))
+    let picture = draw(options, &results);
+    options.write("regression", DATA_NAME, &results, &picture)
 }
 
 fn function(x: &Tensor) -> Tensor {
@@ -214,12 +217,11 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// A panel for each kind of units.
-fn draw(results: &Results) -> String {
+fn draw(options: &Options, results: &Results) -> String {
     let title = "How unsure is a network where it has seen no data?";
     let description = "Data with a gap, the mean of many passes with dropout, and bands of one and two \
                        standard deviations. Left: ReLU units, right: tanh units.";
-    let mut page = Page::new(title, description, 400.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 400.0, DATA_NAME);
     for (network, across) in results.networks.iter().zip([(56.0, 410.0), (462.0, 816.0)]) {
         let plane =
             Plane { x: Scale::new(-END..=END, across), y: Scale::new(-6.0..=6.0, (316.0, 78.0)) };
@@ -228,7 +230,7 @@ fn draw(results: &Results) -> String {
         page.add(panel(&plane, network, &results.data));
     }
     let key = format!(
-        "blue: mean of {} passes with dropout, p = {P}, ± 1 and ± 2 standard deviations; grey: dropout off; dots: data",
+        "dashed: mean of {} passes with dropout, p = {P}, ± 1 and ± 2 standard deviations; line: dropout off; dots: data",
         thousands(results.passes)
     );
     page.add(text(key, (14.0, 388.0), "small"));
@@ -242,15 +244,19 @@ fn panel(plane: &Plane, network: &Network, data: &[(f64, f64)]) -> Group {
         plane.band(&x.iter().copied().zip(ranges).collect::<Vec<_>>())
     };
     let line = |y: &[f64]| plane.line(x.iter().copied().zip(y.iter().copied()));
-    let blue = Group::new().set("class", "blue").add(band(2.0)).add(band(1.0)).add(line(mean));
+    let lines = Group::new()
+        .set("class", ELEMENTS.colour)
+        .add(band(2.0))
+        .add(band(1.0))
+        .add(line(plain))
+        .add(line(mean).set("class", ELEMENTS.dashed().line()));
     let mut group =
         Group::new()
             .add(plane.levels(&[-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0], |y| {
                 y.to_string().replace('-', "−")
             }))
             .add(plane.labels(&[-4.0, -2.0, 0.0, 2.0, 4.0], |x| x.to_string().replace('-', "−")))
-            .add(line(plain).set("class", "line soft"))
-            .add(blue);
+            .add(lines);
     for &(x, y) in data {
         let (x, y) = (tenth(plane.x.at(x)), tenth(plane.y.at(y)));
         group = group.add(Circle::new().set("cx", x).set("cy", y).set("r", 2).set("class", "fill"));

@@ -51,7 +51,12 @@ fn each_experiment_writes_its_figures_and_its_picture_the_same_ones_each_time() 
         let (mut json, svg, printed) = quick(experiment);
         assert_eq!(json["experiment"], experiment);
         assert_eq!((&json["quick"], &json["runs"]), (&Value::from(true), &Value::from(2)));
-        assert!(!printed.is_empty(), "{experiment}");
+        let trial = "a trial: figures mean nothing";
+        assert!(printed.ends_with(&format!("\nThis is {trial}.\n")), "{experiment}: {printed}");
+        assert!(svg.contains(trial), "{experiment}");
+        for text in [&printed, &svg] {
+            assert!(!text.contains("the paper"), "{experiment}: no trial has a paper's figure");
+        }
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{experiment}");
         assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count(), "{experiment}");
         for word in ["NaN", "inf\""] {

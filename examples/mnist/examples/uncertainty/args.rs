@@ -8,13 +8,13 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use mnist_experiment::data::DEFAULT_DIRECTORY;
 use mnist_experiment::values::{svg, whole};
 
-/// Trains the MNIST model, rotates a test digit through 180 degrees, and draws how sure the model is
+/// Trains the MNIST model, rotates a test digit through 180 degrees, and tells or draws how sure the model is
 #[derive(Parser, Debug)]
 #[command(name = "uncertainty", max_term_width = 100, allow_negative_numbers = true)]
 pub struct Args {
-    /// Where to write the picture, an SVG
-    #[arg(long, value_name = "FILE.svg", default_value = "uncertainty.svg", value_parser = PathBufValueParser::new().try_map(svg))]
-    pub out: PathBuf,
+    /// Draw the picture to an SVG file
+    #[arg(long, value_name = "FILE.svg", value_parser = PathBufValueParser::new().try_map(svg))]
+    pub out: Option<PathBuf>,
 
     #[arg(long, value_name = "DIR", help = format!("A directory with the four IDX files, plain or .gz; MNIST is downloaded into it if it has none [default: {DEFAULT_DIRECTORY}]"))]
     pub data_dir: Option<PathBuf>,
