@@ -145,8 +145,14 @@ impl Report {
         if self.is_the_articles() {
             text += "\nThe article: macro F1 0.90, for its own layers and for the framework's.";
         }
+        let in_turn = (self.config.runs == 1 && self.results.len() > 1).then(|| {
+            "Layers with one run do not take turns: if the machine was busy, it slowed some more than others."
+                .to_owned()
+        });
         let trial = self.is_trial.then(|| format!("This is {TRIAL}."));
-        for remark in self.comparison().into_iter().chain(self.divergence()).chain(trial) {
+        for remark in
+            self.comparison().into_iter().chain(self.divergence()).chain(in_turn).chain(trial)
+        {
             let _ = write!(text, "\n{remark}");
         }
         text
