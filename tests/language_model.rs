@@ -79,12 +79,29 @@ fn with_all_probabilities_times_0_dropout_is_off_in_both() {
 }
 
 #[test]
+fn a_device_that_is_not_there_is_one_clear_line() {
+    if tch::Cuda::is_available() || tch::utils::has_mps() {
+        println!("skipped: there is a GPU");
+        return;
+    }
+    let reason = if tch::utils::has_cudart() { "finds no GPU" } else { "built without CUDA" };
+    for (device, reason) in [("cuda", reason), ("mps", "finds no MPS device")] {
+        let output = run(&tempfile::tempdir().unwrap(), &["--quick", "--device", device]);
+        let text = stderr(&output);
+        assert!(text.starts_with("error: ") && text.contains(reason), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+#[test]
 fn a_bad_argument_is_one_clear_line() {
     let directory = tempfile::tempdir().unwrap();
     for (arguments, words) in [
         (&["--scale", "10"][..], "p must be a probability in [0, 1], got "),
         (&["--steps", "1", "--out", "no/such/x.svg"], "cannot write no/such/x.svg"),
         (&["--steps", "0"], "'0' for '--steps"),
+        (&["--batch-size", "0"], "'0' for '--batch-size"),
+        (&["--device", "gpu"], "expected auto, cpu, cuda, cuda:N or mps"),
         (&["--model", "rnn"], "possible values: transformer, lstm"),
     ] {
         let output = run(&directory, arguments);

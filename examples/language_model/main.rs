@@ -4,6 +4,9 @@
 //!     cargo run --release --example language_model -- --out language_model.svg
 //!     cargo run --release --example language_model -- --model lstm --out lstm.svg
 
+// The one of the experiment on MNIST, which is a package of its own.
+#[path = "../mnist/src/device.rs"]
+mod device;
 mod drawing;
 mod learner;
 mod lstm;
@@ -21,6 +24,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use picture::page::TRIAL;
 
+use crate::device::Choice;
 use crate::learner::{Learner, Losses};
 use crate::model::Architecture;
 use crate::text::Text;
@@ -31,6 +35,14 @@ struct Args {
     /// The model
     #[arg(long, value_enum, default_value_t = Architecture::Transformer)]
     model: Architecture,
+
+    /// Where to train: auto, cpu, cuda, cuda:N or mps
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+
+    /// Sequences per step
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
 
     /// Multiplies all probabilities of dropping
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
@@ -73,10 +85,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    let text = Text::of_licences();
+    let device = args.device.resolve()?;
+    let text = Text::of_licences(device);
     tch::manual_seed(args.seed.into());
-    let mut without = Learner::new("without dropout", args.model, text.symbols(), 0.0)?;
-    let mut with = Learner::new("with dropout", args.model, text.symbols(), args.scale)?;
+    let mut without = Learner::new("without dropout", args.model, (text.symbols(), device), 0.0)?;
+    let mut with = Learner::new("with dropout", args.model, (text.symbols(), device), args.scale)?;
     with.begin_as(&without)?;
 
     let steps = if args.quick { 10 } else { args.steps };
@@ -85,7 +98,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     print_heading(&text, &without, out)?;
     for step in 0..=steps {
         if step > 0 {
-            let batch = text.batch();
+            let batch = text.batch(args.batch_size.into());
             without.learn(&batch);
             with.learn(&batch);
         }

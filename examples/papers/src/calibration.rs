@@ -24,12 +24,12 @@ use mnist_experiment::report::plus_minus;
 use crate::chart::line;
 use crate::dots::{self, Row};
 use crate::network::mlp;
+use crate::numbers::{double, numbers};
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::training::Training;
 
 const P: f64 = 0.5;
-const BATCH: i64 = 100;
 const BINS: usize = 15;
 /// The shares of images that are rejected, in percent.
 const REJECTED: [f64; 11] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0];
@@ -68,9 +68,10 @@ pub fn run(options: &Options) -> Result<()> {
     let train = |layer, seed| -> Result<SequentialT> {
         progress.begin(format_args!("dropout {layer:8}, seed {seed}"));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let model = mlp(&vs.root(), &[units; 2], layer, (0.0, P))?;
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         for _ in 0..epochs {
             training.epoch(|images, labels| {
                 model.forward_t(images, true).cross_entropy_for_logits(labels)
@@ -84,7 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
         let images = &data.test.images;
         let plain = |model: &SequentialT| {
             let logits = tch::no_grad(|| model.forward_t(images, false));
-            logits.to_kind(Kind::Double).softmax(1, None::<Kind>)
+            double(&logits).softmax(1, None::<Kind>)
         };
         let without = train(Layer::None, seed)?;
         let with = train(Layer::Elements, seed)?;
@@ -115,10 +116,11 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn quality(probabilities: &Tensor, test: &Split) -> Result<Quality> {
+    let (probabilities, labels) = (double(probabilities), test.labels.to_device(Device::Cpu));
     let (confidence, answer) = probabilities.max_dim(1, false);
-    let right = answer.eq_tensor(&test.labels).to_kind(Kind::Double);
+    let right = answer.eq_tensor(&labels).to_kind(Kind::Double);
     let (sure, right_answers) = (numbers(&confidence)?, numbers(&right)?);
-    let likelihood = probabilities.gather(1, &test.labels.unsqueeze(1), false);
+    let likelihood = probabilities.gather(1, &labels.unsqueeze(1), false);
     let order: Vec<i64> = Vec::try_from(
         probabilities.special_entr().sum_dim_intlist(1, false, None::<Kind>).argsort(0, false),
     )?;
@@ -162,10 +164,6 @@ impl Predictor {
         let &Predictor { name, look, calibration_error: ref figure, .. } = self;
         Row { name, look, figure, paper: None }
     }
-}
-
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(Vec::try_from(tensor.contiguous())?)
 }
 
 /// Left: errors that remain; right: calibration errors.

@@ -12,7 +12,7 @@ use picture::plane::{Plane, Scale, power_of_ten};
 use picture::style::{self, Look};
 use serde::Serialize;
 use tch::nn::{ModuleT, VarStore};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use mnist_experiment::console::print;
 use mnist_experiment::data::Split;
@@ -29,7 +29,6 @@ use crate::training::{Training, error};
 const SIZES: [i64; 6] = [100, 500, 1_000, 5_000, 10_000, 50_000];
 const P: f64 = 0.5;
 const P_PIXELS: f64 = 0.2;
-const BATCH: i64 = 100;
 
 /// What is found for a number of training images.
 #[derive(Serialize)]
@@ -45,7 +44,7 @@ struct Size {
 pub fn run(options: &Options) -> Result<()> {
     let (hidden, epochs, least_steps) =
         options.full_or_quick(([512; 2], 30, 4_000), ([64; 2], 1, 300));
-    let epochs = |size| epochs.max(least_steps * BATCH / size);
+    let epochs = |size| epochs.max(least_steps * options.batch_size() / size);
     let sizes = options.full_or_quick(&SIZES[..], &SIZES[..3]);
     let data = options.dataset()?;
     let sizes: Vec<_> = sizes.iter().filter(|&&size| size <= data.train.items()).collect();
@@ -58,10 +57,11 @@ pub fn run(options: &Options) -> Result<()> {
             progress.begin(format_args!("{size:6} images, dropout {layer:8}, seed {seed}"));
             tch::manual_seed(seed);
             let some = sample(&data.train, size);
-            let vs = VarStore::new(Device::Cpu);
+            let vs = VarStore::new(data.device());
             let model = mlp(&vs.root(), &hidden, layer, (P_PIXELS, P))?;
             let epochs = epochs(size);
-            let mut training = Training::new(&vs, &some, (epochs, BATCH), &progress)?;
+            let mut training =
+                Training::new(&vs, &some, (epochs, options.batch_size()), &progress)?;
             for _ in 0..epochs {
                 training.epoch(|images, labels| {
                     model.forward_t(images, true).cross_entropy_for_logits(labels)
@@ -96,7 +96,8 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Images by chance; the same ones after the same seed.
 fn sample(split: &Split, count: i64) -> Split {
-    let chosen = Tensor::randperm(split.items(), (Kind::Int64, Device::Cpu)).narrow(0, 0, count);
+    let options = (Kind::Int64, split.labels.device());
+    let chosen = Tensor::randperm(split.items(), options).narrow(0, 0, count);
     Split {
         images: split.images.index_select(0, &chosen),
         labels: split.labels.index_select(0, &chosen),

@@ -11,7 +11,7 @@ use picture::page::text;
 use picture::style::{self, Look};
 use serde::Serialize;
 use tch::nn::{self, ConvConfig, ModuleT, VarStore};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::TrueDropout;
 
 use mnist_experiment::console::print;
@@ -26,7 +26,6 @@ use crate::progress::Progress;
 use crate::training::{Training, error};
 
 const CHANNELS: i64 = 16;
-const BATCH: i64 = 100;
 /// Between the convolutions of a block.
 const P: f64 = 0.2;
 /// Of the last branch; the k-th of n is dropped with k / n of it (Huang et al.'s linear decay).
@@ -141,14 +140,17 @@ pub fn run(options: &Options) -> Result<()> {
     let train = |drop: Drop, seed| -> Result<(f64, f64)> {
         progress.begin(format_args!("drop {:12}, seed {seed}", drop.name()));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let model = network(&vs.root(), blocks, drop)?;
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         let mut epoch = || {
             let start = Instant::now();
             training.epoch(|images, labels| {
                 model.forward_t(images, true).cross_entropy_for_logits(labels)
             });
+            // To read a weight waits until the device has done its work.
+            let _ = vs.trainable_variables()[0].sum(None::<Kind>).double_value(&[]);
             start.elapsed().as_secs_f64()
         };
         let seconds = median((0..epochs).map(|_| epoch()).collect());
@@ -235,6 +237,7 @@ fn draw(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::Device;
 
     /// What a block that skips returns is what one that multiplies by the same mask does.
     #[test]

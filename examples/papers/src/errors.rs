@@ -11,7 +11,6 @@ use picture::lines::{self, frame};
 use picture::plane::{Plane, Scale};
 use picture::style::Look;
 use serde::Serialize;
-use tch::Device;
 use tch::nn::{ModuleT, VarStore};
 
 use mnist_experiment::console::print;
@@ -32,7 +31,6 @@ const P: f64 = 0.5;
 const P_PIXELS: f64 = 0.2;
 const LAYERS: usize = 3;
 const MAX_NORM: f64 = 2.0;
-const BATCH: i64 = 100;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -93,14 +91,15 @@ pub fn run(args: &Args) -> Result<()> {
     let train = |variant: &Variant, seed| -> Result<Vec<f64>> {
         progress.begin(format_args!("{variant:18}, seed {seed}"));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let model = mlp(&vs.root(), &[units; LAYERS], variant.dropout, (P_PIXELS, P))?;
         let constrain = || {
             if variant.max_norm {
                 constrain(&vs)
             }
         };
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         let mut errors = Vec::new();
         for _ in 0..epochs {
             training.epoch(|images, labels| {
@@ -198,7 +197,7 @@ fn draw(data: &str, options: &Options, results: &[Outcome]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Kind, Tensor};
+    use tch::{Device, Kind, Tensor};
 
     #[test]
     fn max_norm_shortens_long_weights_of_hidden_units_alone() {

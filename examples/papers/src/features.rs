@@ -10,7 +10,7 @@ use picture::style;
 use serde::Serialize;
 use svg::node::element::{Group, Path, Rectangle};
 use tch::nn::{self, Init, LinearConfig, Module, ModuleT, VarStore};
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 use tch_dropout::TrueDropout;
 
 use mnist_experiment::console::print;
@@ -18,13 +18,13 @@ use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
 
 use crate::network::PIXELS;
+use crate::numbers::{double, numbers};
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::training::Training;
 
 const P: f64 = 0.5;
 const UNITS: i64 = 256;
-const BATCH: i64 = 100;
 const SIDE: usize = 28;
 /// The first units are shown, in rows.
 const SHOWN: usize = 18;
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
     let train = |p, seed| -> Result<Run> {
         progress.begin(format_args!("p = {p}, seed {seed}"));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let root = vs.root();
         // Weights that begin small show what is learned, and not where they began.
         let config =
@@ -78,15 +78,15 @@ pub fn run(options: &Options) -> Result<()> {
         let hidden = |images: &Tensor| encoder.forward(images).relu();
         let restore =
             |images: &Tensor, train| decoder.forward(&dropout.forward_t(&hidden(images), train));
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         for _ in 0..epochs {
             training.epoch(|images, _| restore(images, true).mse_loss(images, Reduction::Mean));
         }
         let _no_grad = tch::no_grad_guard();
         let images = &data.test.images;
         let activations = hidden(images);
-        let mean =
-            |tensor: Tensor| tensor.to_kind(Kind::Double).mean(None::<Kind>).double_value(&[]);
+        let mean = |tensor: Tensor| double(&tensor).mean(None::<Kind>).double_value(&[]);
         let run = Run {
             reconstruction_error: mean((restore(images, false) - images).square()),
             mean_activation: mean(activations.shallow_clone()),
@@ -138,10 +138,6 @@ impl Autoencoder {
             features: first.features.clone(),
         }
     }
-}
-
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(Vec::try_from(tensor.to_kind(Kind::Double).contiguous())?)
 }
 
 // In pixels.

@@ -12,6 +12,7 @@ mod drop_connect;
 mod errors;
 mod features;
 mod network;
+mod numbers;
 mod options;
 mod progress;
 mod rate;

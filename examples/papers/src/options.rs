@@ -11,11 +11,16 @@ use tch::Device;
 
 use mnist_experiment::console::{note, print};
 use mnist_experiment::data::{self, BUILT_IN, DEFAULT_DIRECTORY, Dataset};
+use mnist_experiment::device::Choice;
 use mnist_experiment::output;
 use mnist_experiment::values::{svg, whole};
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
+    /// Where to train: auto, cpu, cuda, cuda:N or mps
+    #[arg(long, default_value = "auto")]
+    pub device: Choice,
+
     #[arg(long, value_name = "DIR", help = format!("A directory with the four IDX files, plain or .gz; MNIST is downloaded into it if it has none [default: {DEFAULT_DIRECTORY}]"))]
     pub data_dir: Option<PathBuf>,
 
@@ -26,6 +31,10 @@ pub struct Options {
     /// A trial of a few seconds: smaller networks, less data and fewer steps, whose figures mean nothing
     #[arg(long)]
     pub quick: bool,
+
+    /// Images per step [default: 100]
+    #[arg(long, value_parser = whole(1..=i64::MAX))]
+    pub batch_size: Option<i64>,
 
     /// Runs of everything, each with its own seed [default: 3, or 2 with --quick]
     #[arg(long, value_parser = whole(1..=1_000))]
@@ -61,6 +70,10 @@ impl Options {
         if self.quick { quick } else { full }
     }
 
+    pub fn batch_size(&self) -> i64 {
+        self.batch_size.unwrap_or(100)
+    }
+
     /// One for each run.
     pub fn seeds(&self) -> Range<i64> {
         self.seed..self.seed + self.runs()
@@ -92,19 +105,25 @@ impl Options {
 
     /// Loads the data, once it is clear that the results can be written.
     pub fn dataset(&self) -> Result<Dataset> {
-        self.check()?;
+        let device = self.device()?;
         let dataset = if self.synthetic {
-            data::synthetic(Device::Cpu)?
+            data::synthetic(device)?
         } else {
-            data::load(self.data_dir.as_deref(), Device::Cpu)?
+            data::load(self.data_dir.as_deref(), device)?
         };
         let (train, test) = (dataset.train.items(), dataset.test.items());
         note(format_args!("{}: {train} training and {test} test images.", dataset.name));
         Ok(dataset)
     }
 
-    /// Checks, before training, whether the results can be written.
-    pub fn check(&self) -> Result<()> {
+    /// Where to train, once it is clear that the results can be written.
+    pub fn device(&self) -> Result<Device> {
+        let device = self.device.resolve()?;
+        self.check()?;
+        Ok(device)
+    }
+
+    fn check(&self) -> Result<()> {
         let files = [&self.json, &self.plot].map(|file| file.as_deref().map(output::destination));
         ensure!(files[0].is_none() || files[0] != files[1], "--json and --plot name the same file");
         [&self.json, &self.plot]

@@ -11,7 +11,6 @@ use picture::plane::{Plane, Scale};
 use picture::style;
 use serde::Serialize;
 use svg::node::element::Group;
-use tch::Device;
 use tch::nn::{ModuleT, VarStore};
 
 use mnist_experiment::console::print;
@@ -26,7 +25,6 @@ use crate::progress::Progress;
 use crate::training::{Training, error};
 
 const P: [f64; 10] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
-const BATCH: i64 = 100;
 
 /// What p does to networks of one size, or to networks that keep as many units.
 #[derive(Serialize)]
@@ -51,9 +49,10 @@ pub fn run(options: &Options) -> Result<()> {
     let train = |units, p, seed| -> Result<(f64, f64)> {
         progress.begin(format_args!("{units:4} units, p = {p:.1}, seed {seed}"));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let model = mlp(&vs.root(), &[units; 2], Layer::Elements, (0.0, p))?;
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         for _ in 0..epochs {
             training.epoch(|images, labels| {
                 model.forward_t(images, true).cross_entropy_for_logits(labels)

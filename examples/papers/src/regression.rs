@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use picture::lines::frame;
 use picture::page::{tenth, text};
 use picture::plane::{Plane, Scale};
@@ -21,6 +21,7 @@ use mnist_experiment::data::Split;
 use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
 
+use crate::numbers::numbers;
 use crate::options::{Options, thousands};
 use crate::progress::Progress;
 use crate::training::Training;
@@ -84,13 +85,17 @@ struct Results {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    options.check()?;
+    ensure!(
+        options.batch_size.is_none(),
+        "regression takes all points in each step, got --batch-size"
+    );
+    let device = options.device()?;
     let (steps, passes) = options.full_or_quick((5_000, PASSES), (200, 50));
     let progress = Progress::new(2 * options.runs() * steps * POINTS);
     let network = |units: Units| -> Result<Network> {
         let train = |seed| {
             progress.begin(format_args!("{} units, seed {seed}", units.name()));
-            let curve = train(units, seed, (steps, passes), &progress)?;
+            let curve = train((units, seed, device), (steps, passes), &progress)?;
             progress.end(format_args!("deviation {:.2} in the gap", curve.deviation_in(&[GAP])));
             Ok(curve)
         };
@@ -109,7 +114,7 @@ pub fn run(options: &Options) -> Result<()> {
     let networks = vec![network(Units::Relu)?, network(Units::Tanh)?];
     drop(progress);
     tch::manual_seed(options.seed);
-    let Split { images: x, labels: y } = data();
+    let Split { images: x, labels: y } = data(device);
     let data = numbers(&x)?.into_iter().zip(numbers(&y)?).collect();
 
     for Network { units, at_data, in_gap, at_ends, .. } in &networks {
@@ -132,8 +137,8 @@ fn function(x: &Tensor) -> Tensor {
 }
 
 /// Points on both sides of the gap, half of them on each, with noise.
-fn data() -> Split {
-    let options = (Kind::Float, Device::Cpu);
+fn data(device: Device) -> Split {
+    let options = (Kind::Float, device);
     let side = |place: &RangeInclusive<f64>| {
         Tensor::rand([POINTS / 2, 1], options) * (place.end() - place.start()) + *place.start()
     };
@@ -143,14 +148,13 @@ fn data() -> Split {
 }
 
 fn train(
-    units: Units,
-    seed: i64,
+    (units, seed, device): (Units, i64, Device),
     (steps, passes): (i64, i64),
     progress: &Progress,
 ) -> Result<Curve> {
     tch::manual_seed(seed);
-    let data = data();
-    let vs = VarStore::new(Device::Cpu);
+    let data = data(device);
+    let vs = VarStore::new(device);
     let model = model(&vs.root(), units)?;
     // The paper's relation between precision, lengthscale and weight decay, solved for the last.
     let decay = (1.0 - P) * LENGTHSCALE.powi(2) / (2.0 * POINTS as f64 * PRECISION);
@@ -162,7 +166,7 @@ fn train(
             model.forward_t(x, true).mse_loss(y, Reduction::Mean) / 2.0 + squares * decay
         });
     }
-    let x = Tensor::linspace(-END, END, 161, (Kind::Float, Device::Cpu)).unsqueeze(1);
+    let x = Tensor::linspace(-END, END, 161, (Kind::Float, device)).unsqueeze(1);
     let regression =
         MonteCarlo::new(passes)?.fold(FOLD)?.regress(|x, train| model.forward_t(x, train), &x)?;
     let plain = tch::no_grad(|| model.forward_t(&x, false));
@@ -210,10 +214,6 @@ impl Curve {
         let chosen: Vec<_> = self.x.iter().zip(&self.deviation).filter(there).collect();
         chosen.iter().map(|&(_, deviation)| deviation).sum::<f64>() / chosen.len() as f64
     }
-}
-
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(Vec::try_from(tensor.to_kind(Kind::Double).flatten(0, -1))?)
 }
 
 /// A panel for each kind of units.

@@ -15,7 +15,6 @@ use anyhow::Result;
 use clap::Parser;
 use mnist_experiment::{console, data, output};
 use picture::page::TRIAL;
-use tch::Device;
 use tch::nn::ModuleT;
 use tch_dropout::MonteCarlo;
 
@@ -33,14 +32,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    let device = args.device.resolve()?;
     args.out.as_deref().map_or(Ok(()), output::check_writable)?;
     let dataset = if args.synthetic {
-        data::synthetic(Device::Cpu)?
+        data::synthetic(device)?
     } else {
-        data::load(args.data_dir.as_deref(), Device::Cpu)?
+        data::load(args.data_dir.as_deref(), device)?
     };
     console::note(format_args!("training on {}", dataset.name));
-    let model = model::train(&dataset.train, args.seed)?;
+    let model = model::train(&dataset.train, args.batch_size, args.seed)?;
     let forward = |x: &tch::Tensor, train| model.forward_t(x, train);
     if args.time {
         return timing::report(forward, &dataset.test.images, args.passes);

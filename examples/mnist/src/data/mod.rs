@@ -65,6 +65,10 @@ pub fn synthetic(device: Device) -> Result<Dataset> {
 }
 
 impl Dataset {
+    pub fn device(&self) -> Device {
+        self.train.labels.device()
+    }
+
     /// Whether this is all of MNIST, whose figures can be compared with a paper's.
     pub fn is_whole_mnist(&self) -> bool {
         self.name == "MNIST" && self.train.items() == 60_000

@@ -51,6 +51,8 @@ fn a_bad_argument_is_named_with_what_was_expected() {
         (&["--seed", "1.5"], &["--seed", "expected a whole number, got '1.5'"]),
         (&["--synthetic", "--data-dir", "x"], &["--synthetic", "--data-dir"]),
         (&["--out", "x.png"], &["--out", "x.png", "SVG", "ends in .svg"]),
+        (&["--device", "gpu"], &["--device", "auto, cpu, cuda, cuda:N or mps"]),
+        (&["--batch-size", "0"], &["--batch-size", "at least 1, got 0"]),
         (&["--colour"], &["--colour"]),
     ] {
         assert_usage_error(&uncertainty(&directory, arguments), words);
