@@ -54,11 +54,12 @@ fn both_begin_alike_and_learn_and_the_seed_decides() {
             "The lowest validation loss: ",
             "on the training text, in nats per character",
             "without dropout",
+            "a trial: figures mean nothing",
             caption,
         ] {
             assert!(svg.contains(words), "{words:?} should be in {svg}");
         }
-        let lines: Vec<_> = svg.lines().filter(|line| line.contains("class=\"line\"")).collect();
+        let lines: Vec<_> = svg.lines().filter(|line| line.contains("class=\"line")).collect();
         assert_eq!(lines.len(), 4);
         assert!(lines.iter().all(|line| line.matches('L').count() == 10), "{lines:?}");
     }
@@ -72,7 +73,23 @@ fn with_all_probabilities_times_0_dropout_is_off_in_both() {
         let found = losses(&stdout(&output));
         assert_eq!(found.len(), 4);
         assert!(found.iter().all(|(_, losses)| losses[..2] == losses[2..]), "{found:?}");
-        assert!(directory.path().join("language_model.svg").exists());
+        let written = fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(written, 0, "no file is written unasked");
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_one_clear_line() {
+    if tch::Cuda::is_available() || tch::utils::has_mps() {
+        println!("skipped: there is a GPU");
+        return;
+    }
+    let reason = if tch::utils::has_cudart() { "finds no GPU" } else { "built without CUDA" };
+    for (device, reason) in [("cuda", reason), ("mps", "finds no MPS device")] {
+        let output = run(&tempfile::tempdir().unwrap(), &["--quick", "--device", device]);
+        let text = stderr(&output);
+        assert!(text.starts_with("error: ") && text.contains(reason), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
     }
 }
 
@@ -83,6 +100,8 @@ fn a_bad_argument_is_one_clear_line() {
         (&["--scale", "10"][..], "p must be a probability in [0, 1], got "),
         (&["--steps", "1", "--out", "no/such/x.svg"], "cannot write no/such/x.svg"),
         (&["--steps", "0"], "'0' for '--steps"),
+        (&["--batch-size", "0"], "'0' for '--batch-size"),
+        (&["--device", "gpu"], "expected auto, cpu, cuda, cuda:N or mps"),
         (&["--model", "rnn"], "possible values: transformer, lstm"),
     ] {
         let output = run(&directory, arguments);

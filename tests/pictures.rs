@@ -50,6 +50,55 @@ fn pictures_of_the_pages_are_small_and_have_words_and_both_schemes() {
     }
 }
 
+/// The names that a picture has beside its series, each with the class of its colour.
+fn series(svg: &str) -> Vec<(String, String)> {
+    let mut named = Vec::new();
+    // All is in a group of the page's ink.
+    let page = svg.split_once("<g class=\"ink\">").unwrap().1;
+    for group in page.split("<g class=\"").skip(1) {
+        let (colour, rest) = group.split_once("\">").unwrap();
+        let own = rest.split("</g>").next().unwrap();
+        let name =
+            own.split_once("<text class=\"bold").map(|(_, text)| text.lines().nth(1).unwrap());
+        named.extend(name.map(|name| (name.split(':').next().unwrap().into(), colour.into())));
+    }
+    named
+}
+
+#[test]
+fn a_colour_stands_for_what_is_dropped_in_all_pictures() {
+    let mut count = 0;
+    for file in fs::read_dir("docs/images").unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "svg") {
+            continue;
+        }
+        for (name, colour) in series(&fs::read_to_string(&path).unwrap()) {
+            let expected = match &*name {
+                "no dropout" | "without dropout" | "none" | "nothing" => "ink",
+                "with dropout"
+                | "test"
+                | "training"
+                | "elements"
+                | "elements, max-norm"
+                | "dropout, off"
+                | "Monte Carlo"
+                | "Dropout, mean"
+                | "Dropout, Monte Carlo" => "blue",
+                "libtorch" => "orange",
+                "channels" => "green",
+                "columns" => "violet",
+                "samples" | "batch, skips" => "brown",
+                "DropConnect, mean" | "DropConnect, moments" | "DropConnect, Monte Carlo" => "pink",
+                _ => panic!("{}: nobody said what colour {name} has", path.display()),
+            };
+            assert_eq!(colour, expected, "{}: {name}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 30, "found {count} series");
+}
+
 /// Pictures that depend on no processor; scripts/pictures.sh draws the others too.
 #[test]
 fn pictures_of_the_pages_are_what_their_examples_draw() {
@@ -211,11 +260,11 @@ fn figures_that_cannot_be_drawn_are_one_clear_line() {
         ("no".to_owned(), "x.json is not what"),
     ] {
         fs::write(directory.path().join("x.json"), figures).unwrap();
-        let text = stderr(&run("speed_chart", &directory, &["x.json"]));
+        let text = stderr(&run("speed_chart", &directory, &["x.json", "--out", "speed.svg"]));
         assert!(text.starts_with("error: ") && text.contains(words), "{words:?}: {text}");
         assert_eq!(text.lines().count(), 1, "{text}");
     }
-    let text = stderr(&run("speed_chart", &directory, &["y.json"]));
+    let text = stderr(&run("speed_chart", &directory, &["y.json", "--out", "speed.svg"]));
     assert!(text.starts_with("error: cannot read y.json"), "{text}");
     assert!(!directory.path().join("speed.svg").exists());
 }

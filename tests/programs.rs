@@ -9,6 +9,8 @@ use common::{example, stderr, stdout};
 
 /// The input of `speed_chart`.
 const FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/images/speed.json");
+const MASKS: &[&str] = &["--out", "x.svg"];
+const SPEED_CHART: &[&str] = &[FIGURES, "--out", "x.svg"];
 
 fn program(name: &str, arguments: &[&str]) -> Command {
     let mut program = example(name);
@@ -21,6 +23,8 @@ fn a_bad_argument_is_named_with_what_was_expected() {
     for (name, arguments, words) in [
         ("article", &["--epochs"][..], "'--epochs'"),
         ("article", &["more"], "'more'"),
+        ("masks", &[], "--out <FILE>"),
+        ("speed_chart", &[FIGURES], "--out <FILE>"),
         ("stream", &["--seed", "1.5"], "a whole number from 0 to 18446744073709551615, got '1.5'"),
         ("stream", &["--seed", "-1"], "a whole number from 0 to 18446744073709551615, got '-1'"),
         ("stream", &["--worker", "65536"], "a whole number from 0 to 65535, got '65536'"),
@@ -42,8 +46,8 @@ fn a_reader_that_goes_away_has_read_enough() {
         ("article", &["--help"]),
         ("stream", &["--help"]),
         ("stream", &[]),
-        ("masks", &[]),
-        ("speed_chart", &[FIGURES]),
+        ("masks", MASKS),
+        ("speed_chart", SPEED_CHART),
     ] {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
@@ -61,7 +65,7 @@ fn full_streams_are_errors_and_no_panics() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let directory = tempfile::tempdir().unwrap();
     for (name, arguments) in
-        [("article", &[][..]), ("stream", &[]), ("masks", &[]), ("speed_chart", &[FIGURES])]
+        [("article", &[][..]), ("stream", &[]), ("masks", MASKS), ("speed_chart", SPEED_CHART)]
     {
         let program = || {
             let mut program = program(name, arguments);

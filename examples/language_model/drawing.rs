@@ -1,7 +1,9 @@
 //! The picture: a chart for the training text and one for the validation text, with a line for each model.
 
-use picture::page::{Page, tenth, text};
-use picture::plane::{Plane, Scale, apart};
+use picture::lines::{self, Line, frame};
+use picture::page::{Page, text};
+use picture::plane::{Plane, Scale};
+use picture::style::{ELEMENTS, Look, NOTHING};
 use svg::node::element::Group;
 
 use crate::learner::{Learner, Losses};
@@ -13,20 +15,17 @@ const TOP: f64 = 84.0;
 const BOTTOM: f64 = 312.0;
 const TRAINING: (f64, f64) = (56.0, 296.0);
 const VALIDATION: (f64, f64) = (448.0, 688.0);
-/// The smallest gap between two names at the ends of their lines.
-const NAMES_APART: f64 = 17.0;
-/// A class for each model's line.
-const COLOURS: [&str; 2] = ["orange", "blue"];
+/// How each model's line is drawn.
+const LOOKS: [Look; 2] = [NOTHING, ELEMENTS];
 
-pub fn draw(learners: &[Learner; 2], model: Architecture) -> String {
+pub fn draw(learners: &[Learner; 2], model: Architecture, is_trial: bool) -> String {
     let [without, with] =
         learners.each_ref().map(|learner| learner.best().map_or(f64::NAN, |(_, loss)| loss));
     let title =
         format!("The lowest validation loss: {without:.2} without dropout, {with:.2} with it");
     let description = "Left: the loss on the training text at each step. Right: on the validation text. \
                        A line without dropout, and one with it.";
-    let mut page = Page::new(&title, description, HEIGHT);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = Page::titled(&title, description, HEIGHT, is_trial);
     page.add(chart(TRAINING, "on the training text, in nats per character", learners, |losses| {
         losses.training
     }));
@@ -45,28 +44,16 @@ fn chart(
     learners: &[Learner; 2],
     loss: impl Fn(&Losses) -> f64,
 ) -> Group {
-    let line = |learner: &Learner| -> Vec<(f64, f64)> {
-        learner.history.iter().map(|(step, losses)| (f64::from(*step), loss(losses))).collect()
+    let line = |(learner, look): (&Learner, Look)| {
+        let point = |(step, losses): &(u32, Losses)| (f64::from(*step), loss(losses));
+        let points = learner.history.iter().map(point).collect();
+        Line { name: learner.name.to_owned(), look, points, band: vec![] }
     };
-    let lines = learners.each_ref().map(line);
     let plane = plane(across, learners);
-    let (left, right) = across;
-    let chart = Group::new()
-        .add(text(title, (left - 42.0, TOP - 20.0), ""))
-        .add(text("step", ((left + right) / 2.0, BOTTOM + 40.0), "middle soft small"))
+    let chart = frame(&plane, title, "step")
         .add(plane.levels(&plane.y.ticks(6), |loss| loss.to_string()))
         .add(plane.labels(&plane.x.ticks(5), |step| step.to_string()));
-
-    let ends = lines.each_ref().map(|line| {
-        let end = line.last().map_or(0.0, |&(_, loss)| loss);
-        plane.y.at(end).clamp(TOP, BOTTOM)
-    });
-    let heights = apart(&ends, NAMES_APART);
-    let named = learners.iter().zip(COLOURS).zip(lines.into_iter().zip(heights));
-    named.fold(chart, |chart, ((learner, colour), (line, height))| {
-        let name = text(learner.name, (right + 8.0, tenth(height + 4.0)), "bold small");
-        chart.add(Group::new().set("class", colour).add(plane.line(line)).add(name))
-    })
+    lines::add(chart, &plane, learners.iter().zip(LOOKS).map(line).collect())
 }
 
 /// From 0 to the greatest loss, on both charts alike.

@@ -30,10 +30,10 @@ impl Learner {
     pub fn new(
         name: &'static str,
         architecture: Architecture,
-        symbols: i64,
+        (symbols, device): (i64, Device),
         scale: f64,
     ) -> Result<Learner> {
-        let vs = nn::VarStore::new(Device::Cpu);
+        let vs = nn::VarStore::new(device);
         let model = architecture.build(&vs.root(), symbols, scale)?;
         let optimizer = nn::AdamW::default().build(&vs, architecture.learning_rate())?;
         Ok(Learner { name, history: Vec::new(), vs, model, optimizer })

@@ -4,6 +4,9 @@
 //!     cargo run --release --example language_model -- --out language_model.svg
 //!     cargo run --release --example language_model -- --model lstm --out lstm.svg
 
+// The one of the experiment on MNIST, which is a package of its own.
+#[path = "../mnist/src/device.rs"]
+mod device;
 mod drawing;
 mod learner;
 mod lstm;
@@ -19,7 +22,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
+use picture::page::TRIAL;
 
+use crate::device::Choice;
 use crate::learner::{Learner, Losses};
 use crate::model::Architecture;
 use crate::text::Text;
@@ -30,6 +35,14 @@ struct Args {
     /// The model
     #[arg(long, value_enum, default_value_t = Architecture::Transformer)]
     model: Architecture,
+
+    /// Where to train: auto, cpu, cuda, cuda:N or mps
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+
+    /// Sequences per step
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
 
     /// Multiplies all probabilities of dropping
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
@@ -43,11 +56,11 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u32,
 
-    /// Where to write the picture
-    #[arg(long, value_name = "FILE", default_value = "language_model.svg")]
-    out: PathBuf,
+    /// Draw the losses to an SVG file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 
-    /// Train for 10 steps, to see that it works
+    /// A trial of 10 steps, whose losses mean nothing
     #[arg(long, conflicts_with = "steps")]
     quick: bool,
 }
@@ -72,10 +85,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    let text = Text::of_licences();
+    let device = args.device.resolve()?;
+    let text = Text::of_licences(device);
     tch::manual_seed(args.seed.into());
-    let mut without = Learner::new("without dropout", args.model, text.symbols(), 0.0)?;
-    let mut with = Learner::new("with dropout", args.model, text.symbols(), args.scale)?;
+    let mut without = Learner::new("without dropout", args.model, (text.symbols(), device), 0.0)?;
+    let mut with = Learner::new("with dropout", args.model, (text.symbols(), device), args.scale)?;
     with.begin_as(&without)?;
 
     let steps = if args.quick { 10 } else { args.steps };
@@ -84,7 +98,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     print_heading(&text, &without, out)?;
     for step in 0..=steps {
         if step > 0 {
-            let batch = text.batch();
+            let batch = text.batch(args.batch_size.into());
             without.learn(&batch);
             with.learn(&batch);
         }
@@ -99,9 +113,13 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
         writeln!(out, "Lowest validation loss {}: {loss:.3}, at step {step}.", learner.name)?;
     }
 
-    let svg = drawing::draw(&learners, args.model);
-    fs::write(&args.out, svg).with_context(|| format!("cannot write {}", args.out.display()))?;
-    writeln!(out, "wrote {}", args.out.display())?;
+    if args.quick {
+        writeln!(out, "This is {TRIAL}.")?;
+    }
+    let Some(file) = &args.out else { return Ok(()) };
+    let svg = drawing::draw(&learners, args.model, args.quick);
+    fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))?;
+    writeln!(out, "wrote {}", file.display())?;
     Ok(())
 }
 

@@ -6,8 +6,6 @@ use tch::{Device, Kind, Tensor};
 
 /// How many characters a model sees at once, at most.
 pub const LENGTH: i64 = 64;
-/// Sequences in a batch.
-const BATCH: i64 = 32;
 /// Of so many paragraphs, one is for validation.
 const ONE_IN: usize = 5;
 
@@ -26,7 +24,7 @@ pub struct Batch {
 
 impl Text {
     /// This repository's licences, paragraph by paragraph.
-    pub fn of_licences() -> Text {
+    pub fn of_licences(device: Device) -> Text {
         let text = concat!(include_str!("../../LICENSE-APACHE"), include_str!("../../LICENSE-MIT"));
         let symbols: Vec<char> = text.chars().collect::<BTreeSet<_>>().into_iter().collect();
         let number = |c| symbols.binary_search(&c).expect("a character of the text") as i64;
@@ -34,7 +32,7 @@ impl Text {
             let paragraphs = text.split_inclusive("\n\n").zip((1..=ONE_IN).cycle());
             let paragraphs = paragraphs.filter(|(_, count)| (*count == ONE_IN) == is_validation);
             let characters = paragraphs.flat_map(|(paragraph, _)| paragraph.chars());
-            Tensor::from_slice(&characters.map(number).collect::<Vec<_>>())
+            Tensor::from_slice(&characters.map(number).collect::<Vec<_>>()).to_device(device)
         };
         Text { training: part(false), validation: part(true), symbols: symbols.len() as i64 }
     }
@@ -49,10 +47,10 @@ impl Text {
         (self.training.numel(), self.validation.numel())
     }
 
-    /// Sequences that begin anywhere in the training text.
-    pub fn batch(&self) -> Batch {
-        let options = (Kind::Int64, Device::Cpu);
-        let starts = Tensor::randint(self.training.size()[0] - LENGTH, [BATCH, 1], options);
+    /// So many sequences that begin anywhere in the training text.
+    pub fn batch(&self, size: i64) -> Batch {
+        let options = (Kind::Int64, self.training.device());
+        let starts = Tensor::randint(self.training.size()[0] - LENGTH, [size, 1], options);
         Batch::new(&self.training.take(&(starts + Tensor::arange(LENGTH + 1, options))))
     }
 

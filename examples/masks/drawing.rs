@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use picture::page::{Page, text};
+use picture::style::ELEMENTS;
 use svg::node::element::{Group, Path, Rectangle};
 
 use crate::panel::{P, Panel, SIZE};
@@ -51,7 +52,7 @@ fn draw_panel(panel: &Panel) -> Result<Group> {
     let [first, second] = panel.use_it_for;
     let cells = Group::new()
         .set("transform", format!("translate({left} {top})"))
-        .add(grid.cells(true).set("class", "fill blue"))
+        .add(grid.cells(true).set("class", kept()))
         .add(grid.cells(false).set("class", "fill faint"));
     Ok(Group::new()
         .add(text(panel.title, (left, 20.0), "bold"))
@@ -140,7 +141,11 @@ fn outline(x: f64, y: f64, width: f64, height: f64) -> Rectangle {
         .set("width", width + 2.0 * around)
         .set("height", height + 2.0 * around)
         .set("rx", 2)
-        .set("class", "line orange")
+        .set("class", "line ink")
+}
+
+fn kept() -> String {
+    format!("fill {}", ELEMENTS.colour)
 }
 
 fn legend() -> Group {
@@ -153,7 +158,7 @@ fn legend() -> Group {
     let words =
         |line: f64, words: String| text(words, (left + 22.0, top + line * 24.0 + 10.0), "small");
     Group::new()
-        .add(cell(0.0, "fill blue"))
+        .add(cell(0.0, &kept()))
         .add(words(0.0, "kept".to_owned()))
         .add(cell(1.0, "fill faint"))
         .add(words(1.0, format!("dropped, p = {P}")))

@@ -17,7 +17,7 @@ use clap::Parser;
 #[derive(Parser)]
 struct Args {
     /// Where to write the picture
-    #[arg(long, value_name = "FILE", default_value = "masks.svg")]
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
     /// The seed of the masks

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use picture::page::{Page, tenth, text};
+use picture::style::{ELEMENTS, LIBTORCH, Look};
 use svg::node::element::{Group, Rectangle};
 
 use crate::figures::{Figures, Pair, Row};
@@ -57,9 +58,9 @@ fn title(rows: &[Row]) -> String {
 fn legend() -> Group {
     let middle = 330.0;
     Group::new()
-        .add(bar((LEFT, 42.0), 22.0, "soft"))
+        .add(bar((LEFT, 42.0), 22.0, LIBTORCH))
         .add(text("libtorch's Tensor::dropout", (LEFT + 30.0, 54.0), ""))
-        .add(bar((middle, 42.0), 22.0, "blue"))
+        .add(bar((middle, 42.0), 22.0, ELEMENTS))
         .add(text("this crate's TrueDropout, elements", (middle + 30.0, 54.0), ""))
 }
 
@@ -70,24 +71,28 @@ fn bars(pair: &Pair, (left, top): (f64, f64)) -> Group {
     let (theirs, ours) = (length(pair.libtorch), length(pair.ours));
     let below = top + BAR + 3.0;
     Group::new()
-        .add(bar((left, top), theirs, "soft"))
+        .add(bar((left, top), theirs, LIBTORCH))
         .add(text(time(pair.libtorch), (left + theirs + 7.0, top + 12.0), "soft small"))
-        .add(bar((left, below), ours, "blue"))
-        .add(text(time(pair.ours), (left + ours + 7.0, below + 12.0), "blue small"))
+        .add(bar((left, below), ours, ELEMENTS))
+        .add(text(time(pair.ours), (left + ours + 7.0, below + 12.0), &in_our_colour("small")))
         .add(text(
             format!("{}×", digits(pair.ratio())),
             (left + RATIO, top + 23.0),
-            "end title blue",
+            &in_our_colour("end title"),
         ))
 }
 
-fn bar((x, y): (f64, f64), length: f64, colour: &str) -> Rectangle {
+fn in_our_colour(class: &str) -> String {
+    format!("{class} {}", ELEMENTS.colour)
+}
+
+fn bar((x, y): (f64, f64), length: f64, look: Look) -> Rectangle {
     Rectangle::new()
         .set("x", x)
         .set("y", y)
         .set("width", tenth(length.max(1.0)))
         .set("height", BAR)
-        .set("class", format!("fill {colour}"))
+        .set("class", format!("fill {}", look.colour))
 }
 
 /// A time that is given in nanoseconds.

@@ -24,7 +24,7 @@ struct Args {
     figures: PathBuf,
 
     /// Where to write the picture
-    #[arg(long, value_name = "FILE", default_value = "speed.svg")]
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 

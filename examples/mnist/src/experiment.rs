@@ -29,8 +29,9 @@ fn compare(args: &Args) -> Result<()> {
     let mut report = Report::new(&args.config, &dataset, device);
     note(report.heading());
     let mut unwritten = Vec::new();
-    for &layer in &args.layers {
-        for run in 0..args.config.runs {
+    // The layers take turns, so that a machine that is busy for a while slows them all.
+    for run in 0..args.config.runs {
+        for &layer in &args.layers {
             unwritten.iter().for_each(|error| note(format_args!("NOTE: {error:#}; trying again")));
             let with_curve = args.plot.is_some();
             let trained = train::train(&args.config, layer, run, (&dataset, device), with_curve);
@@ -47,7 +48,8 @@ fn compare(args: &Args) -> Result<()> {
 fn write_files(args: &Args, report: &Report, vs: &VarStore) -> Vec<Error> {
     let json = args.json.as_ref().map(|file| report.write_json(file));
     let (title, series) = (report.title(), report.series());
-    let plot = args.plot.as_ref().map(|file| plot::write(file, &title, &series));
+    let draw = |file| plot::write(file, &title, &series, report.is_trial);
+    let plot = args.plot.as_ref().map(|file| draw(file));
     let save = args.save.as_ref().map(|file| checkpoint::save(file, args.config.model, vs));
     [json, plot, save].into_iter().flatten().filter_map(Result::err).collect()
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use picture::style::{self, Look};
 use serde::Serialize;
 use tch::nn::{self, SequentialT};
 use tch_dropout::{DropConnectConfig, Dropout, TrueDropout, drop_connect};
@@ -44,6 +45,19 @@ impl Layer {
             Layer::Elements => place.add(TrueDropout::elements(p)?),
             Layer::Channels => place.add(TrueDropout::channels(p)?),
         })
+    }
+
+    /// How its lines are drawn.
+    pub fn look(self) -> Look {
+        match self {
+            Layer::None => style::NOTHING,
+            Layer::Dropout => style::COLUMNS.dashed(),
+            Layer::TrueDropout => style::COLUMNS,
+            Layer::DropConnect => style::WEIGHTS,
+            Layer::Libtorch => style::LIBTORCH,
+            Layer::Elements => style::ELEMENTS,
+            Layer::Channels => style::CHANNELS,
+        }
     }
 
     /// The linear layer whose weights DropConnect drops.

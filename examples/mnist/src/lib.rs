@@ -7,6 +7,7 @@ pub mod console;
 pub mod curves;
 pub mod data;
 pub mod device;
+pub mod difference;
 pub mod experiment;
 pub mod layer;
 pub mod metrics;

@@ -52,6 +52,12 @@ impl Confusion {
     }
 }
 
+/// The middle one, or the lesser of two: of times, the one that is less disturbed.
+pub fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[(numbers.len() - 1) / 2]
+}
+
 /// One figure over several runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {

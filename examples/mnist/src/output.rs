@@ -1,11 +1,15 @@
 //! Files that are written completely or not at all.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
+
+/// How the names of files begin that are not whole yet.
+const UNFINISHED: &str = ".tch-dropout-unfinished-";
 
 /// Checks, before training, whether [`write()`] can work.
 pub fn check_writable(path: &Path) -> Result<()> {
@@ -76,7 +80,34 @@ fn directory_of(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// Its name tells users nothing, so errors leave it out.
+/// A file beside another one, which is locked as long as it is written. Its name tells users nothing, so errors
+/// leave it out.
 fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().make_in(directory_of(path), |name| File::create_new(name))
+    let directory = directory_of(path);
+    sweep(directory);
+    let mut unfinished = tempfile::Builder::new();
+    unfinished.prefix(UNFINISHED);
+    loop {
+        let file = unfinished.make_in(directory, |name| File::create_new(name))?;
+        // A file system without locks has no sweep either.
+        let _ = file.as_file().lock();
+        // Before it was locked, another process may have taken it for one that was left.
+        if file.path().exists() {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes what programs left in a directory when they were killed while writing: files that nobody has locked.
+fn sweep(directory: &Path) {
+    let is_unfinished = |name: &OsStr| name.to_string_lossy().starts_with(UNFINISHED);
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if is_unfinished(&entry.file_name())
+            && let Ok(file) = File::open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            // In a directory that can only be read it stays, and is as harmless as before.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use picture::lines::{self, Line, frame};
-use picture::page::{Page, text};
-use picture::plane::{Plane, Scale};
+use picture::page::Page;
+use picture::plane::{Plane, Scale, power_of_ten};
+use picture::style::Look;
 use svg::node::element::Group;
 
 use crate::curves;
@@ -16,6 +17,7 @@ use crate::output;
 /// The data of a layer's lines.
 pub struct Series<'a> {
     pub name: String,
+    pub look: Look,
     /// For each step.
     pub losses: Vec<f64>,
     /// For each epoch.
@@ -30,19 +32,18 @@ const LOSS: (f64, f64) = (56.0, 300.0);
 const MACRO_F1: (f64, f64) = (478.0, 722.0);
 /// The most points that a line can show.
 const POINTS: usize = 200;
+/// So many epochs have a line even if the first ones are below the picture.
+const MANY: usize = 12;
 
 /// Draws the series and writes them to an SVG file.
-pub fn write(path: &Path, title: &str, series: &[Series]) -> Result<()> {
-    output::write(path, draw(title, series).as_bytes())
+pub fn write(path: &Path, title: &str, series: &[Series], is_trial: bool) -> Result<()> {
+    output::write(path, draw(title, series, is_trial).as_bytes())
 }
 
-fn draw(title: &str, series: &[Series]) -> String {
-    let mut page = Page::new(
-        title,
-        "Left: training loss per step. Right: macro F1 on the test set per epoch. A line for each layer.",
-        HEIGHT,
-    );
-    page.add(text(title, (14.0, 26.0), "title"));
+fn draw(title: &str, series: &[Series], is_trial: bool) -> String {
+    let description = "Left: training loss per step. Right: macro F1 on the test set per epoch. A line for \
+                       each layer.";
+    let mut page = Page::titled(title, description, HEIGHT, is_trial);
     page.add(losses(series));
     page.add(macro_f1(series));
     page.finish()
@@ -60,14 +61,17 @@ fn losses(series: &[Series]) -> Group {
     let y = bounds(lines.iter().flatten().map(|&(_, loss)| loss));
     let plane = plane(LOSS, 0.0..=steps.max(1) as f64, y);
     let title = match window {
-        1 => "training loss of each step".to_owned(),
-        _ => format!("training loss, mean of {window} steps"),
+        1 => "training loss of each step, log scale".to_owned(),
+        _ => format!("training loss, mean of {window} steps, log scale"),
     };
     let chart = frame(&plane, &title, "step")
-        .add(plane.levels(&decades(&plane.y), power_of_ten))
-        .add(plane.labels(&plane.x.ticks(5), |step| step.to_string()));
+        .add(plane.levels(&plane.y.log_ticks(8), power_of_ten))
+        .add(plane.labels(&plane.x.whole_ticks(5), |step| step.to_string()));
     let lines = series.iter().zip(lines);
-    let line = |(one, points): (&Series, _)| Line { name: one.name.clone(), points, band: vec![] };
+    let line = |(one, points): (&Series, _)| {
+        let (name, look) = (one.name.clone(), one.look);
+        Line { name, look, points, band: vec![] }
+    };
     lines::add(chart, &plane, lines.map(line).collect())
 }
 
@@ -75,8 +79,9 @@ fn losses(series: &[Series]) -> Group {
 fn macro_f1(series: &[Series]) -> Group {
     let epochs = series.iter().map(|one| one.macro_f1.len()).max().unwrap_or(0);
     let runs = series.iter().flat_map(|one| one.macro_f1).map(|f1| f1.runs.len()).max();
-    // The first quarter may begin below the picture: the climb would squeeze what comes of it.
-    let late = series.iter().flat_map(|one| one.macro_f1.iter().skip(epochs / 4));
+    // The climb of many epochs may begin below the picture: it would squeeze what comes of it.
+    let hidden = if epochs < MANY { 0 } else { epochs / 4 };
+    let late = series.iter().flat_map(|one| one.macro_f1.iter().skip(hidden));
     let y = bounds(late.map(band).flat_map(|band| [*band.start(), *band.end()]));
     let plane = plane(MACRO_F1, 1.0..=epochs.max(2) as f64, y);
     let title = match runs {
@@ -85,11 +90,12 @@ fn macro_f1(series: &[Series]) -> Group {
     };
     let chart = frame(&plane, title, "epoch")
         .add(plane.levels(&plane.y.ticks(6), |f1| format!("{f1:.3}")))
-        .add(plane.labels(&plane.x.ticks(6), |epoch| epoch.to_string()));
+        .add(plane.labels(&plane.x.whole_ticks(6), |epoch| epoch.to_string()));
     let line = |one: &Series| {
         let by_epoch = || (1..).map(f64::from).zip(one.macro_f1);
         Line {
             name: one.name.clone(),
+            look: one.look,
             points: by_epoch().map(|(epoch, f1)| (epoch, f1.mean)).collect(),
             band: by_epoch().map(|(epoch, f1)| (epoch, band(f1))).collect(),
         }
@@ -119,21 +125,4 @@ fn bounds(values: impl Iterator<Item = f64>) -> RangeInclusive<f64> {
     }
     let air = ((greatest - least) * 0.05).max(0.001);
     least - air..=greatest + air
-}
-
-/// Whole powers of ten, unless there are too few.
-fn decades(logarithms: &Scale) -> Vec<f64> {
-    let ticks = logarithms.ticks(8);
-    let whole: Vec<_> = ticks.iter().copied().filter(|tick| tick.fract() == 0.0).collect();
-    if whole.len() > 1 { whole } else { ticks }
-}
-
-/// A short form, for normal losses and for those of a run that diverges.
-fn power_of_ten(exponent: f64) -> String {
-    let power = 10f64.powf(exponent);
-    match exponent {
-        -5.0..4.0 if exponent.fract() == 0.0 => power.to_string(),
-        -2.0..4.0 => format!("{power:.2}"),
-        _ => format!("{power:.0e}"),
-    }
 }

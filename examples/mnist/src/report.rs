@@ -8,12 +8,14 @@ use comfy_table::{
     CellAlignment, ColumnConstraint::LowerBoundary, ContentArrangement, Table, TableComponent,
     Width, presets,
 };
+use picture::page::TRIAL;
 use serde::Serialize;
 use tch::Device;
 
 use crate::args::Config;
 use crate::curves::across;
-use crate::data::Dataset;
+use crate::data::{BUILT_IN, Dataset};
+use crate::difference::Difference;
 use crate::layer::Layer;
 use crate::metrics::Summary;
 use crate::model::Architecture;
@@ -32,6 +34,11 @@ pub struct Report {
     device: String,
     config: Config,
     results: Vec<LayerResult>,
+    #[serde(skip)]
+    is_whole_mnist: bool,
+    /// Whether the figures mean nothing.
+    #[serde(skip)]
+    pub is_trial: bool,
 }
 
 #[derive(Serialize)]
@@ -89,6 +96,7 @@ impl LayerResult {
         let losses = across(self.runs.iter().map(|run| &run.curve.losses));
         Series {
             name: self.layer.to_string(),
+            look: self.layer.look(),
             losses: losses.iter().map(|loss| loss.mean).collect(),
             macro_f1: &self.macro_f1_per_epoch,
         }
@@ -109,6 +117,8 @@ impl Report {
             },
             config: config.clone(),
             results: Vec::new(),
+            is_whole_mnist: dataset.is_whole_mnist(),
+            is_trial: dataset.name == BUILT_IN,
         }
     }
 
@@ -120,10 +130,13 @@ impl Report {
 
     /// Adds a run to those of a layer.
     pub fn add(&mut self, layer: Layer, run: Run) {
-        let before = self.results.iter().position(|result| result.layer == layer);
-        let mut runs = before.map(|i| self.results.remove(i).runs).unwrap_or_default();
-        runs.push(run);
-        self.results.push(LayerResult::new(layer, runs));
+        match self.results.iter_mut().find(|result| result.layer == layer) {
+            Some(result) => {
+                let runs = std::mem::take(&mut result.runs).into_iter().chain([run]).collect();
+                *result = LayerResult::new(layer, runs);
+            }
+            None => self.results.push(LayerResult::new(layer, vec![run])),
+        }
     }
 
     /// The table, the article's figure and the comparison.
@@ -132,7 +145,14 @@ impl Report {
         if self.is_the_articles() {
             text += "\nThe article: macro F1 0.90, for its own layers and for the framework's.";
         }
-        for remark in self.comparison().into_iter().chain(self.divergence()) {
+        let in_turn = (self.config.runs == 1 && self.results.len() > 1).then(|| {
+            "Layers with one run do not take turns: if the machine was busy, it slowed some more than others."
+                .to_owned()
+        });
+        let trial = self.is_trial.then(|| format!("This is {TRIAL}."));
+        for remark in
+            self.comparison().into_iter().chain(self.divergence()).chain(in_turn).chain(trial)
+        {
             let _ = write!(text, "\n{remark}");
         }
         text
@@ -151,9 +171,7 @@ impl Report {
 
     /// Whether the article's figure can be compared with these.
     fn is_the_articles(&self) -> bool {
-        self.dataset.name == "MNIST"
-            && self.dataset.train == 60_000
-            && self.config.model == Architecture::Article
+        self.is_whole_mnist && self.config.model == Architecture::Article
     }
 
     /// Whether a difference between our dropout and libtorch's shows above the noise of the seeds, if both were
@@ -167,14 +185,18 @@ impl Report {
         let layers = [Layer::Elements, Layer::TrueDropout];
         let (layer, ours) = layers.into_iter().find_map(|layer| Some((layer, f1(layer)?)))?;
         let theirs = f1(Layer::Libtorch)?;
-        let error = ours.standard_error()?.hypot(theirs.standard_error()?);
-        let difference = (ours.mean - theirs.mean).abs();
-        let detected = if difference <= 2.0 * error { "no difference" } else { "a difference" };
-        Some(format!(
-            "{layer} and libtorch: {detected} detected. Their macro F1 differs by {difference:.4}; \
-             two standard errors are {:.4}.",
-            2.0 * error
-        ))
+        if ours.runs.len() == 1 {
+            return None;
+        }
+        let verdict = match Difference::of(ours, theirs) {
+            None => "too few runs to tell. It takes three".to_owned(),
+            Some(difference) => {
+                let detected =
+                    if difference.is_detected() { "a difference" } else { "no difference" };
+                format!("{detected} detected. Macro F1 differs by {difference:.4}, by Welch's test")
+            }
+        };
+        Some(format!("{layer} and libtorch: {verdict}."))
     }
 
     /// The data set, the model and the number of runs, for a plot.

@@ -10,7 +10,7 @@ use crate::args::Config;
 use crate::curves::Curve;
 use crate::data::{Dataset, Split};
 use crate::layer::Layer;
-use crate::metrics::Confusion;
+use crate::metrics::{Confusion, median};
 use crate::model::Model;
 use crate::progress::Progress;
 
@@ -22,6 +22,7 @@ pub struct Run {
     /// The last epoch's mean.
     pub training_loss: f64,
     pub test_loss: f64,
+    /// The median epoch's.
     pub seconds_per_epoch: f64,
     pub curve: Curve,
 }
@@ -50,13 +51,14 @@ pub fn train(
     let title = format!("{layer:12} run {}/{}", run + 1, config.runs);
     let progress = Progress::new(title, config.epochs, dataset.train.items());
 
-    let (mut seconds, mut training_loss) = (0.0, f64::NAN);
+    let (mut seconds, mut training_loss) = (Vec::new(), f64::NAN);
     let mut curve = Curve::default();
     for number in 1..=config.epochs {
         let start = Instant::now();
         let losses = epoch(&model, &mut optimizer, &dataset.train, config.batch_size, &progress)?;
-        seconds += start.elapsed().as_secs_f64();
-        progress.epoch(number, losses[losses.len() - 1], seconds / number as f64);
+        let elapsed = start.elapsed().as_secs_f64();
+        seconds.push(elapsed);
+        progress.epoch(number, losses[losses.len() - 1], elapsed);
         let losses = losses.into_iter().map(f64::from);
         training_loss = losses.clone().sum::<f64>() / losses.len() as f64;
         if with_curve {
@@ -70,7 +72,7 @@ pub fn train(
         accuracy: test.confusion.accuracy(),
         training_loss,
         test_loss: test.loss,
-        seconds_per_epoch: seconds / config.epochs as f64,
+        seconds_per_epoch: median(seconds),
         curve,
     };
     Ok((run, vs))

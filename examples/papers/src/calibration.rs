@@ -6,8 +6,9 @@
 
 use anyhow::Result;
 use picture::lines::{self, frame};
-use picture::page::{Page, text};
+use picture::page::text;
 use picture::plane::{Plane, Scale};
+use picture::style::{self, Look};
 use serde::Serialize;
 use tch::nn::{ModuleT, SequentialT, VarStore};
 use tch::{Device, Kind, Tensor};
@@ -15,7 +16,7 @@ use tch_dropout::MonteCarlo;
 
 use mnist_experiment::console::print;
 use mnist_experiment::curves::across;
-use mnist_experiment::data::{Dataset, Split};
+use mnist_experiment::data::Split;
 use mnist_experiment::layer::Layer;
 use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
@@ -23,16 +24,20 @@ use mnist_experiment::report::plus_minus;
 use crate::chart::line;
 use crate::dots::{self, Row};
 use crate::network::mlp;
+use crate::numbers::{double, numbers};
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::training::Training;
 
 const P: f64 = 0.5;
-const BATCH: i64 = 100;
 const BINS: usize = 15;
 /// The shares of images that are rejected, in percent.
 const REJECTED: [f64; 11] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0];
-const NAMES: [&str; 3] = ["no dropout", "dropout, off", "Monte Carlo"];
+const PREDICTORS: [(&str, Look); 3] = [
+    ("no dropout", style::NOTHING),
+    ("dropout, off", style::ELEMENTS),
+    ("Monte Carlo", style::ELEMENTS.dashed()),
+];
 
 /// How good one run's probabilities are.
 struct Quality {
@@ -45,6 +50,8 @@ struct Quality {
 #[derive(Serialize)]
 struct Predictor {
     name: &'static str,
+    #[serde(skip)]
+    look: Look,
     /// The expected calibration error, in percent.
     calibration_error: Summary,
     /// The mean over test images.
@@ -61,9 +68,10 @@ pub fn run(options: &Options) -> Result<()> {
     let train = |layer, seed| -> Result<SequentialT> {
         progress.begin(format_args!("dropout {layer:8}, seed {seed}"));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let model = mlp(&vs.root(), &[units; 2], layer, (0.0, P))?;
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         for _ in 0..epochs {
             training.epoch(|images, labels| {
                 model.forward_t(images, true).cross_entropy_for_logits(labels)
@@ -77,7 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
         let images = &data.test.images;
         let plain = |model: &SequentialT| {
             let logits = tch::no_grad(|| model.forward_t(images, false));
-            logits.to_kind(Kind::Double).softmax(1, None::<Kind>)
+            double(&logits).softmax(1, None::<Kind>)
         };
         let without = train(Layer::None, seed)?;
         let with = train(Layer::Elements, seed)?;
@@ -90,7 +98,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     let results: Vec<_> =
-        NAMES.into_iter().zip(&runs).map(|(name, runs)| Predictor::new(name, runs)).collect();
+        PREDICTORS.into_iter().zip(&runs).map(|(it, runs)| Predictor::new(it, runs)).collect();
     drop(progress);
     for Predictor { name, calibration_error, log_likelihood, errors, .. } in &results {
         print(format_args!(
@@ -104,19 +112,15 @@ pub fn run(options: &Options) -> Result<()> {
             plus_minus(&errors[10], 2)
         ))?;
     }
-    options.write(
-        "calibration",
-        &data.name,
-        &results,
-        &draw(&data, &options.runs_in_words(), passes, &results),
-    )
+    options.write("calibration", &data.name, &results, &draw(&data.name, options, passes, &results))
 }
 
 fn quality(probabilities: &Tensor, test: &Split) -> Result<Quality> {
+    let (probabilities, labels) = (double(probabilities), test.labels.to_device(Device::Cpu));
     let (confidence, answer) = probabilities.max_dim(1, false);
-    let right = answer.eq_tensor(&test.labels).to_kind(Kind::Double);
+    let right = answer.eq_tensor(&labels).to_kind(Kind::Double);
     let (sure, right_answers) = (numbers(&confidence)?, numbers(&right)?);
-    let likelihood = probabilities.gather(1, &test.labels.unsqueeze(1), false);
+    let likelihood = probabilities.gather(1, &labels.unsqueeze(1), false);
     let order: Vec<i64> = Vec::try_from(
         probabilities.special_entr().sum_dim_intlist(1, false, None::<Kind>).argsort(0, false),
     )?;
@@ -144,46 +148,46 @@ fn expected_calibration_error(confidences: &[f64], right: &[f64]) -> f64 {
 }
 
 impl Predictor {
-    fn new(name: &'static str, runs: &[Quality]) -> Predictor {
+    fn new((name, look): (&'static str, Look), runs: &[Quality]) -> Predictor {
         let summary = |figure: fn(&Quality) -> f64| Summary::new(runs.iter().map(figure).collect());
         Predictor {
             name,
+            look,
             calibration_error: summary(|run| run.calibration_error),
             log_likelihood: summary(|run| run.log_likelihood),
             rejected: REJECTED,
             errors: across(runs.iter().map(|run| &run.errors)),
         }
     }
-}
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(Vec::try_from(tensor.contiguous())?)
+    fn row(&self) -> Row<'_> {
+        let &Predictor { name, look, calibration_error: ref figure, .. } = self;
+        Row { name, look, figure, paper: None }
+    }
 }
 
 /// Left: errors that remain; right: calibration errors.
-fn draw(data: &Dataset, runs: &str, passes: i64, results: &[Predictor]) -> String {
+fn draw(data: &str, options: &Options, passes: i64, results: &[Predictor]) -> String {
     let title = "Which of its answers can a network be trusted with?";
     let description =
         "Left: test error by the share of rejected images. Right: expected calibration error.";
-    let mut page = Page::new(title, description, 380.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 380.0, data);
     let most = results.iter().map(|it| it.errors[0].mean).fold(0.1, f64::max);
     let plane = Plane {
         x: Scale::new(0.0..=10.0, (56.0, 330.0)),
         y: Scale::new(0.0..=most * 1.1, (310.0, 84.0)),
     };
-    let line = |it: &Predictor| line(it.name, REJECTED.into_iter(), &it.errors);
-    let heading = format!("errors among the rest, in %; {}, {runs}", data.name);
+    let line = |it: &Predictor| line((it.name, it.look), REJECTED.into_iter(), &it.errors);
+    let heading = format!("errors among the rest, in %; {data}, {}", options.runs_in_words());
     let chart = frame(&plane, &heading, "rejected images in %, the least sure first")
         .add(plane.levels(&plane.y.ticks(6), |error| format!("{error:.1}")))
         .add(plane.labels(&[0.0, 2.0, 4.0, 6.0, 8.0, 10.0], |share| share.to_string()));
     page.add(lines::add(chart, &plane, results.iter().map(line).collect()));
 
-    let rows: Vec<_> =
-        results.iter().map(|it| Row { figure: &it.calibration_error, paper: None }).collect();
+    let rows: Vec<_> = results.iter().map(Predictor::row).collect();
     let scale = dots::scale(&rows, (560.0, 716.0));
     page.add(text("expected calibration error, in %", (452.0, 64.0), ""));
-    page.add(dots::names(&NAMES, (452.0, 112.0)));
+    page.add(dots::names(&rows, (452.0, 112.0)));
     page.add(dots::rows(&rows, &scale, 112.0, 2));
     page.add(text(format!("Monte Carlo: {passes} passes"), (452.0, 250.0), "soft small"));
     page.finish()

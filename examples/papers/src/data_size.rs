@@ -7,14 +7,16 @@ use std::ops::RangeInclusive;
 
 use anyhow::Result;
 use picture::lines::{self, Line, frame};
-use picture::page::{Page, text};
-use picture::plane::{Plane, Scale};
+use picture::page::text;
+use picture::plane::{Plane, Scale, power_of_ten};
+use picture::style::{self, Look};
 use serde::Serialize;
 use tch::nn::{ModuleT, VarStore};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use mnist_experiment::console::print;
 use mnist_experiment::data::Split;
+use mnist_experiment::difference::{Difference, in_words};
 use mnist_experiment::layer::Layer;
 use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
@@ -27,7 +29,6 @@ use crate::training::{Training, error};
 const SIZES: [i64; 6] = [100, 500, 1_000, 5_000, 10_000, 50_000];
 const P: f64 = 0.5;
 const P_PIXELS: f64 = 0.2;
-const BATCH: i64 = 100;
 
 /// What is found for a number of training images.
 #[derive(Serialize)]
@@ -43,7 +44,7 @@ struct Size {
 pub fn run(options: &Options) -> Result<()> {
     let (hidden, epochs, least_steps) =
         options.full_or_quick(([512; 2], 30, 4_000), ([64; 2], 1, 300));
-    let epochs = |size| epochs.max(least_steps * BATCH / size);
+    let epochs = |size| epochs.max(least_steps * options.batch_size() / size);
     let sizes = options.full_or_quick(&SIZES[..], &SIZES[..3]);
     let data = options.dataset()?;
     let sizes: Vec<_> = sizes.iter().filter(|&&size| size <= data.train.items()).collect();
@@ -56,10 +57,11 @@ pub fn run(options: &Options) -> Result<()> {
             progress.begin(format_args!("{size:6} images, dropout {layer:8}, seed {seed}"));
             tch::manual_seed(seed);
             let some = sample(&data.train, size);
-            let vs = VarStore::new(Device::Cpu);
+            let vs = VarStore::new(data.device());
             let model = mlp(&vs.root(), &hidden, layer, (P_PIXELS, P))?;
             let epochs = epochs(size);
-            let mut training = Training::new(&vs, &some, (epochs, BATCH), &progress)?;
+            let mut training =
+                Training::new(&vs, &some, (epochs, options.batch_size()), &progress)?;
             for _ in 0..epochs {
                 training.epoch(|images, labels| {
                     model.forward_t(images, true).cross_entropy_for_logits(labels)
@@ -83,23 +85,19 @@ pub fn run(options: &Options) -> Result<()> {
     }
     for Size { images, without_dropout, with_dropout, change } in &results {
         print(format_args!(
-            "{images:6} images: {} % wrong without dropout, {} % with: a change of {} %",
+            "{images:6} images: {} % wrong without dropout, {} % with; a change in percent: {}",
             plus_minus(without_dropout, 2),
             plus_minus(with_dropout, 2),
-            plus_minus(change, 0)
+            in_words(Difference::of_pairs(change), 1)
         ))?;
     }
-    options.write(
-        "data-size",
-        &data.name,
-        &results,
-        &draw(&data.name, &options.runs_in_words(), &results),
-    )
+    options.write("data-size", &data.name, &results, &draw(&data.name, options, &results))
 }
 
 /// Images by chance; the same ones after the same seed.
 fn sample(split: &Split, count: i64) -> Split {
-    let chosen = Tensor::randperm(split.items(), (Kind::Int64, Device::Cpu)).narrow(0, 0, count);
+    let options = (Kind::Int64, split.labels.device());
+    let chosen = Tensor::randperm(split.items(), options).narrow(0, 0, count);
     Split {
         images: split.images.index_select(0, &chosen),
         labels: split.labels.index_select(0, &chosen),
@@ -107,12 +105,11 @@ fn sample(split: &Split, count: i64) -> Split {
 }
 
 /// Test errors over the number of images, both on logarithmic scales.
-fn draw(data: &str, runs: &str, results: &[Size]) -> String {
+fn draw(data: &str, options: &Options, results: &[Size]) -> String {
     let title = "How much data does dropout need?";
     let description = "Test error with and without dropout by the number of training images, and by how \
                        much dropout changes the number of errors.";
-    let mut page = Page::new(title, description, 420.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 420.0, data);
     let errors = |size: &Size| [size.without_dropout.mean, size.with_dropout.mean];
     let (least, most) = results
         .iter()
@@ -124,23 +121,24 @@ fn draw(data: &str, runs: &str, results: &[Size]) -> String {
         x: Scale::new(sizes[0]..=sizes[sizes.len() - 1], (56.0, 690.0)),
         y: Scale::new((least * 0.85).log10()..=(most * 1.15).log10(), (310.0, 76.0)),
     };
-    let heading = format!("test error on {data}, in %: mean ± standard deviation of {runs}");
-    let round = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0].map(f64::log10);
-    let shown: Vec<_> = round.into_iter().filter(|&error| plane.y.holds(error)).collect();
-    let line = |name: &str, errors: fn(&Size) -> &Summary| Line {
+    let runs = options.runs_in_words();
+    let heading =
+        format!("test error on {data} in %, log scale: mean ± standard deviation of {runs}");
+    let line = |name: &str, look: Look, errors: fn(&Size) -> &Summary| Line {
         name: name.to_owned(),
+        look,
         points: results.iter().map(|size| (x(size.images), errors(size).mean.log10())).collect(),
         band: results.iter().map(|size| (x(size.images), band(errors(size)))).collect(),
     };
-    let chart = frame(&plane, &heading, "training images")
-        .add(plane.levels(&shown, |error| format!("{:.0} %", 10f64.powf(error))))
+    let chart = frame(&plane, &heading, "training images, log scale")
+        .add(plane.levels(&plane.y.log_ticks(8), power_of_ten))
         .add(plane.labels(&sizes, |images| thousands(10f64.powf(images).round() as i64)));
     page.add(lines::add(
         chart,
         &plane,
         vec![
-            line("without dropout", |size| &size.without_dropout),
-            line("with dropout", |size| &size.with_dropout),
+            line("without dropout", style::NOTHING, |size| &size.without_dropout),
+            line("with dropout", style::ELEMENTS, |size| &size.with_dropout),
         ],
     ));
     let below = plane.y.pixels().0 + 76.0;

@@ -7,16 +7,18 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use picture::page::{Page, text};
+use picture::page::text;
+use picture::style::{self, Look};
 use serde::Serialize;
 use tch::nn::{self, ConvConfig, ModuleT, VarStore};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::TrueDropout;
 
 use mnist_experiment::console::print;
-use mnist_experiment::metrics::Summary;
+use mnist_experiment::metrics::{Summary, median};
 use mnist_experiment::report::plus_minus;
 
+use crate::compare::print_differences;
 use crate::dots::{self, Row};
 use crate::network::CLASSES;
 use crate::options::{Options, thousands};
@@ -24,7 +26,6 @@ use crate::progress::Progress;
 use crate::training::{Training, error};
 
 const CHANNELS: i64 = 16;
-const BATCH: i64 = 100;
 /// Between the convolutions of a block.
 const P: f64 = 0.2;
 /// Of the last branch; the k-th of n is dropped with k / n of it (Huang et al.'s linear decay).
@@ -139,28 +140,40 @@ pub fn run(options: &Options) -> Result<()> {
     let train = |drop: Drop, seed| -> Result<(f64, f64)> {
         progress.begin(format_args!("drop {:12}, seed {seed}", drop.name()));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let model = network(&vs.root(), blocks, drop)?;
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
-        let start = Instant::now();
-        for _ in 0..epochs {
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
+        let mut epoch = || {
+            let start = Instant::now();
             training.epoch(|images, labels| {
                 model.forward_t(images, true).cross_entropy_for_logits(labels)
             });
-        }
-        let seconds = start.elapsed().as_secs_f64() / epochs as f64;
+            // To read a weight waits until the device has done its work.
+            let _ = vs.trainable_variables()[0].sum(None::<Kind>).double_value(&[]);
+            start.elapsed().as_secs_f64()
+        };
+        let seconds = median((0..epochs).map(|_| epoch()).collect());
         let error = error(&model, &data.test)?;
         progress.end(format_args!("{error:.2} % wrong, {seconds:.1} s per epoch"));
         Ok((error, seconds))
     };
-    let mut results = Vec::new();
-    for drop in DROPS {
-        let runs: Vec<_> = options.seeds().map(|seed| train(drop, seed)).collect::<Result<_>>()?;
-        let (errors, seconds) = runs.into_iter().unzip();
-        let (test_error, seconds_per_epoch) = (Summary::new(errors), Summary::new(seconds));
-        results.push(Outcome { drop, test_error, seconds_per_epoch });
+    // The networks take turns, so that a machine that is busy for a while slows them all.
+    let mut runs = DROPS.map(|_| (Vec::new(), Vec::new()));
+    for seed in options.seeds() {
+        for (drop, (errors, seconds)) in DROPS.into_iter().zip(&mut runs) {
+            let (error, time) = train(drop, seed)?;
+            errors.push(error);
+            seconds.push(time);
+        }
     }
     std::mem::drop(progress);
+    let outcome = |(drop, (errors, seconds))| Outcome {
+        drop,
+        test_error: Summary::new(errors),
+        seconds_per_epoch: Summary::new(seconds),
+    };
+    let results: Vec<_> = DROPS.into_iter().zip(runs).map(outcome).collect();
     for Outcome { drop, test_error, seconds_per_epoch } in &results {
         print(format_args!(
             "drop {:12}: {} % wrong, {} s per epoch",
@@ -169,9 +182,9 @@ pub fn run(options: &Options) -> Result<()> {
             plus_minus(seconds_per_epoch, 2)
         ))?;
     }
-    let heading =
-        format!("{blocks} residual blocks, {} images of {}", thousands(images), data.name);
-    options.write("depth", &data.name, &results, &draw(&heading, &results))
+    print_differences(results.iter().map(|it| (it.drop.name(), &it.test_error)))?;
+    let picture = draw((&data.name, images, blocks), options, &results);
+    options.write("depth", &data.name, &results, &picture)
 }
 
 impl Drop {
@@ -184,24 +197,38 @@ impl Drop {
             Drop::Blocks => "batch, skips",
         }
     }
+
+    fn row(self, figure: &Summary) -> Row<'_> {
+        Row { name: self.name(), look: self.look(), figure, paper: None }
+    }
+
+    fn look(self) -> Look {
+        match self {
+            Drop::Nothing => style::NOTHING,
+            Drop::Elements => style::ELEMENTS,
+            Drop::Channels => style::CHANNELS,
+            Drop::Samples | Drop::Blocks => style::BRANCHES,
+        }
+    }
 }
 
-fn draw(heading: &str, results: &[Outcome]) -> String {
+fn draw(
+    (data, images, blocks): (&str, i64, i64),
+    options: &Options,
+    results: &[Outcome],
+) -> String {
     let title = "What to drop in a residual network?";
     let description = "Test error and seconds per epoch, for networks that drop nothing, elements, channels, \
                        branches for each sample, or branches for the batch, which are skipped.";
-    let mut page = Page::new(title, description, 320.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 320.0, data);
+    let heading = format!("{blocks} residual blocks, {} images of {data}", thousands(images));
     page.add(text(heading, (14.0, 50.0), "soft small"));
     page.add(text("test error in %", (130.0, 86.0), ""));
     page.add(text("seconds per epoch", (474.0, 86.0), ""));
-    let names: Vec<_> = results.iter().map(|outcome| outcome.drop.name()).collect();
-    page.add(dots::names(&names, (14.0, 122.0)));
-    let figures: [fn(&Outcome) -> &Summary; 2] =
-        [|outcome| &outcome.test_error, |outcome| &outcome.seconds_per_epoch];
-    for (figure, across) in figures.into_iter().zip([(130.0, 350.0), (474.0, 710.0)]) {
-        let rows: Vec<_> =
-            results.iter().map(|outcome| Row { figure: figure(outcome), paper: None }).collect();
+    let errors: Vec<_> = results.iter().map(|it| it.drop.row(&it.test_error)).collect();
+    let seconds: Vec<_> = results.iter().map(|it| it.drop.row(&it.seconds_per_epoch)).collect();
+    page.add(dots::names(&errors, (14.0, 122.0)));
+    for (rows, across) in [(errors, (130.0, 350.0)), (seconds, (474.0, 710.0))] {
         page.add(dots::rows(&rows, &dots::scale(&rows, across), 122.0, 2));
     }
     page.finish()
@@ -210,6 +237,7 @@ fn draw(heading: &str, results: &[Outcome]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::Device;
 
     /// What a block that skips returns is what one that multiplies by the same mask does.
     #[test]

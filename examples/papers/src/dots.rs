@@ -2,7 +2,7 @@
 
 use picture::page::{tenth, text};
 use picture::plane::Scale;
-use picture::style::SERIES;
+use picture::style::Look;
 use svg::node::element::{Circle, Group, Path};
 
 use mnist_experiment::metrics::Summary;
@@ -12,16 +12,17 @@ use mnist_experiment::report::plus_minus;
 pub const ROW: f64 = 32.0;
 
 pub struct Row<'a> {
+    pub name: &'a str,
+    pub look: Look,
     pub figure: &'a Summary,
     pub paper: Option<f64>,
 }
 
 /// The rows' names, the first one at this height.
-pub fn names(names: &[&str], (x, top): (f64, f64)) -> Group {
-    let colours = names.iter().zip(SERIES).enumerate();
-    colours.fold(Group::new(), |group, (i, (&name, colour))| {
-        let name = text(name, (x, top + i as f64 * ROW + 5.0), "bold");
-        group.add(Group::new().set("class", colour).add(name))
+pub fn names(rows: &[Row], (x, top): (f64, f64)) -> Group {
+    rows.iter().enumerate().fold(Group::new(), |group, (i, row)| {
+        let name = text(row.name, (x, top + i as f64 * ROW + 5.0), "bold");
+        group.add(Group::new().set("class", row.look.colour).add(name))
     })
 }
 
@@ -29,10 +30,10 @@ pub fn names(names: &[&str], (x, top): (f64, f64)) -> Group {
 pub fn rows(rows: &[Row], scale: &Scale, top: f64, digits: usize) -> Group {
     let (left, right) = scale.pixels();
     let mut group = Group::new();
-    for (i, (Row { figure, paper }, colour)) in rows.iter().zip(SERIES).enumerate() {
+    for (i, Row { look, figure, paper, .. }) in rows.iter().enumerate() {
         let y = top + i as f64 * ROW;
         let guide = Path::new().set("d", format!("M{left} {y}H{right}")).set("class", "thin faint");
-        let mut dots = Group::new().set("class", colour);
+        let mut dots = Group::new().set("class", look.colour);
         for &run in &figure.runs {
             let dot = Circle::new().set("cx", tenth(scale.at(run))).set("cy", y).set("r", 4);
             dots = dots.add(dot.set("class", "fill").set("fill-opacity", 0.45));

@@ -7,10 +7,11 @@
 use std::f64::consts::{PI, SQRT_2};
 
 use anyhow::Result;
-use picture::page::{Page, text};
+use picture::page::text;
+use picture::style::{self, Look};
 use serde::Serialize;
 use tch::nn::{self, Module, ModuleT, VarStore};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use tch_dropout::{DropConnect, DropConnectConfig, MonteCarlo, TrueDropout, drop_connect};
 
 use mnist_experiment::console::print;
@@ -18,6 +19,7 @@ use mnist_experiment::data::Split;
 use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
 
+use crate::compare::print_differences;
 use crate::dots::{self, Row};
 use crate::network::{CLASSES, PIXELS};
 use crate::options::Options;
@@ -25,22 +27,23 @@ use crate::progress::Progress;
 use crate::training::Training;
 
 const P: f64 = 0.5;
-const BATCH: i64 = 100;
 const TEST_BATCH: i64 = 1_000;
 
 /// A network and a way to predict with it, and the paper's error for it.
-const PREDICTORS: [(&str, Option<f64>); 6] = [
-    ("no dropout", Some(1.62)),
-    ("Dropout, mean", Some(1.28)),
-    ("Dropout, Monte Carlo", None),
-    ("DropConnect, mean", None),
-    ("DropConnect, moments", Some(1.20)),
-    ("DropConnect, Monte Carlo", None),
+const PREDICTORS: [(&str, Look, Option<f64>); 6] = [
+    ("no dropout", style::NOTHING, Some(1.62)),
+    ("Dropout, mean", style::ELEMENTS, Some(1.28)),
+    ("Dropout, Monte Carlo", style::ELEMENTS, None),
+    ("DropConnect, mean", style::WEIGHTS, None),
+    ("DropConnect, moments", style::WEIGHTS, Some(1.20)),
+    ("DropConnect, Monte Carlo", style::WEIGHTS, None),
 ];
 
 #[derive(Serialize)]
 struct Predictor {
     name: &'static str,
+    #[serde(skip)]
+    look: Look,
     /// In percent.
     test_error: Summary,
     paper: Option<f64>,
@@ -98,9 +101,10 @@ pub fn run(options: &Options) -> Result<()> {
     let train = |name, seed, p_weights, p_units| -> Result<Network> {
         progress.begin(format_args!("{name:11}, seed {seed}"));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let network = Network::new(&vs.root(), units, p_weights, p_units)?;
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         for _ in 0..epochs {
             training.epoch(|images, labels| {
                 network.forward_t(images, true).cross_entropy_for_logits(labels)
@@ -137,33 +141,42 @@ pub fn run(options: &Options) -> Result<()> {
     drop(progress);
     let predictors = PREDICTORS.into_iter().zip(errors);
     let results: Vec<_> = predictors
-        .map(|((name, paper), errors)| Predictor { name, test_error: Summary::new(errors), paper })
+        .map(|((name, look, paper), errors)| {
+            let paper = options.paper(paper, &data);
+            Predictor { name, look, test_error: Summary::new(errors), paper }
+        })
         .collect();
-    for Predictor { name, test_error, paper } in &results {
+    for Predictor { name, test_error, paper, .. } in &results {
         let paper = paper.map_or(String::new(), |error| format!(" (the paper: {error:.2} %)"));
         print(format_args!("{name:24}: {} % wrong{paper}", plus_minus(test_error, 2)))?;
     }
-    options.write("drop-connect", &data.name, &results, &draw(&data.name, &results))
+    print_differences(results.iter().map(|it| (it.name, &it.test_error)))?;
+    options.write("drop-connect", &data.name, &results, &draw(&data.name, options, &results))
 }
 
 /// The share of wrong answers in percent; `scores` are highest for the answer.
 fn error(scores: &Tensor, test: &Split) -> f64 {
     let right = scores.argmax(1, false).eq_tensor(&test.labels);
-    100.0 * (1.0 - right.to_kind(Kind::Double).mean(None::<Kind>).double_value(&[]))
+    let right = right.sum(None::<Kind>).int64_value(&[]);
+    100.0 * (1.0 - right as f64 / test.items() as f64)
 }
 
-fn draw(data: &str, results: &[Predictor]) -> String {
+impl Predictor {
+    fn row(&self) -> Row<'_> {
+        let &Predictor { name, look, test_error: ref figure, paper } = self;
+        Row { name, look, figure, paper }
+    }
+}
+
+fn draw(data: &str, options: &Options, results: &[Predictor]) -> String {
     let title = "DropConnect or Dropout?";
     let description = "Test errors of networks without dropout, with Dropout and with DropConnect, each \
                        with the ways to predict.";
-    let mut page = Page::new(title, description, 340.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 340.0, data);
     let heading = format!("test error on {data} in %, a dot for each run");
     page.add(text(heading, (14.0, 58.0), ""));
-    let rows: Vec<_> =
-        results.iter().map(|it| Row { figure: &it.test_error, paper: it.paper }).collect();
-    let names: Vec<_> = results.iter().map(|it| it.name).collect();
-    page.add(dots::names(&names, (14.0, 96.0)));
+    let rows: Vec<_> = results.iter().map(Predictor::row).collect();
+    page.add(dots::names(&rows, (14.0, 96.0)));
     page.add(dots::rows(&rows, &dots::scale(&rows, (236.0, 716.0)), 96.0, 2));
     page.finish()
 }
@@ -171,6 +184,7 @@ fn draw(data: &str, results: &[Predictor]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::Device;
 
     /// The input of each unit is nearly normal, so the mean over masks is that of the formula, as far as 16,000
     /// masks can tell: an output's standard error is 0.006.

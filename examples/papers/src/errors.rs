@@ -8,10 +8,9 @@ use std::fmt;
 
 use anyhow::Result;
 use picture::lines::{self, frame};
-use picture::page::{Page, text};
 use picture::plane::{Plane, Scale};
+use picture::style::Look;
 use serde::Serialize;
-use tch::Device;
 use tch::nn::{ModuleT, VarStore};
 
 use mnist_experiment::console::print;
@@ -22,6 +21,7 @@ use mnist_experiment::report::plus_minus;
 use mnist_experiment::values::whole;
 
 use crate::chart::line;
+use crate::compare::print_differences;
 use crate::network::mlp;
 use crate::options::Options;
 use crate::progress::Progress;
@@ -31,7 +31,6 @@ const P: f64 = 0.5;
 const P_PIXELS: f64 = 0.2;
 const LAYERS: usize = 3;
 const MAX_NORM: f64 = 2.0;
-const BATCH: i64 = 100;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -60,7 +59,12 @@ const VARIANTS: [Variant; 5] = [
     Variant { name: "columns", dropout: Layer::TrueDropout, max_norm: false, paper: None },
     Variant { name: "libtorch", dropout: Layer::Libtorch, max_norm: false, paper: Some(1.25) },
     Variant { name: "elements", dropout: Layer::Elements, max_norm: false, paper: Some(1.25) },
-    Variant { name: "and max-norm", dropout: Layer::Elements, max_norm: true, paper: Some(1.06) },
+    Variant {
+        name: "elements, max-norm",
+        dropout: Layer::Elements,
+        max_norm: true,
+        paper: Some(1.06),
+    },
 ];
 
 #[derive(Serialize)]
@@ -71,6 +75,8 @@ struct Outcome {
     errors: Vec<Summary>,
     /// The paper's, of its larger network.
     paper: Option<f64>,
+    #[serde(skip)]
+    look: Look,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -83,16 +89,17 @@ pub fn run(args: &Args) -> Result<()> {
     let progress = Progress::new(VARIANTS.len() as i64 * work);
 
     let train = |variant: &Variant, seed| -> Result<Vec<f64>> {
-        progress.begin(format_args!("{variant:12}, seed {seed}"));
+        progress.begin(format_args!("{variant:18}, seed {seed}"));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let model = mlp(&vs.root(), &[units; LAYERS], variant.dropout, (P_PIXELS, P))?;
         let constrain = || {
             if variant.max_norm {
                 constrain(&vs)
             }
         };
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         let mut errors = Vec::new();
         for _ in 0..epochs {
             training.epoch(|images, labels| {
@@ -109,25 +116,22 @@ pub fn run(args: &Args) -> Result<()> {
     for variant in &VARIANTS {
         let runs: Vec<_> =
             options.seeds().map(|seed| train(variant, seed)).collect::<Result<_>>()?;
-        let Variant { name, paper, .. } = *variant;
-        results.push(Outcome { name, units, errors: across(runs.iter()), paper });
+        let paper = options.paper(variant.paper, &data);
+        let (name, look) = (variant.name, variant.look());
+        results.push(Outcome { name, units, errors: across(runs.iter()), paper, look });
     }
     drop(progress);
     for outcome in &results {
         let paper =
             outcome.paper.map_or(String::new(), |error| format!(" (the paper: {error:.2} %)"));
         print(format_args!(
-            "{:12}: {} % wrong{paper}",
+            "{:18}: {} % wrong{paper}",
             outcome.name,
             plus_minus(outcome.last(), 2)
         ))?;
     }
-    options.write(
-        "errors",
-        &data.name,
-        &results,
-        &draw(&data.name, &options.runs_in_words(), &results),
-    )
+    print_differences(results.iter().map(|outcome| (outcome.name, outcome.last())))?;
+    options.write("errors", &data.name, &results, &draw(&data.name, options, &results))
 }
 
 /// Max-norm regularization: scales down the weights of each hidden unit whose norm is too large.
@@ -148,6 +152,13 @@ impl fmt::Display for Variant {
     }
 }
 
+impl Variant {
+    fn look(&self) -> Look {
+        let look = self.dropout.look();
+        if self.max_norm { look.dashed() } else { look }
+    }
+}
+
 impl Outcome {
     /// After the last epoch.
     fn last(&self) -> &Summary {
@@ -156,11 +167,10 @@ impl Outcome {
 }
 
 /// The test error after each epoch.
-fn draw(data: &str, runs: &str, results: &[Outcome]) -> String {
+fn draw(data: &str, options: &Options, results: &[Outcome]) -> String {
     let title = format!("How many errors does dropout prevent on {data}?");
     let description = "Test error after each epoch, a line for each way to train the same network.";
-    let mut page = Page::new(&title, description, 440.0);
-    page.add(text(&title, (14.0, 26.0), "title"));
+    let mut page = options.page(&title, description, 440.0, data);
     let epochs = results[0].errors.len();
     // The first third may begin above the picture: the fall would squeeze what comes of it.
     let late = || results.iter().flat_map(|outcome| &outcome.errors[epochs / 3..]);
@@ -168,16 +178,17 @@ fn draw(data: &str, runs: &str, results: &[Outcome]) -> String {
     let most = late().map(|error| error.mean).fold(0.0, f64::max);
     let margin = 0.1 * (most - least).max(0.1);
     let plane = Plane {
-        x: Scale::new(1.0..=epochs.max(2) as f64, (56.0, 600.0)),
+        x: Scale::new(1.0..=epochs.max(2) as f64, (56.0, 560.0)),
         y: Scale::new((least - margin).max(0.0)..=most + margin, (374.0, 78.0)),
     };
+    let runs = options.runs_in_words();
     let heading = format!("test error in %, mean ± standard deviation of {runs}");
     let chart = frame(&plane, &heading, "epoch")
         .add(plane.levels(&plane.y.ticks(8), |error| format!("{error:.1}")))
-        .add(plane.labels(&plane.x.ticks(8), |epoch| epoch.to_string()));
+        .add(plane.labels(&plane.x.whole_ticks(8), |epoch| epoch.to_string()));
     let line = |outcome: &Outcome| {
         let name = format!("{}: {} %", outcome.name, plus_minus(outcome.last(), 2));
-        line(name, (1..).map(f64::from), &outcome.errors)
+        line((name, outcome.look), (1..).map(f64::from), &outcome.errors)
     };
     page.add(lines::add(chart, &plane, results.iter().map(line).collect()));
     page.finish()
@@ -186,7 +197,7 @@ fn draw(data: &str, runs: &str, results: &[Outcome]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Kind, Tensor};
+    use tch::{Device, Kind, Tensor};
 
     #[test]
     fn max_norm_shortens_long_weights_of_hidden_units_alone() {

@@ -4,12 +4,13 @@
 //! images of MNIST, with dropout of 0.5 on the hidden layer and without.
 
 use anyhow::Result;
-use picture::page::{Page, tenth, text};
+use picture::page::{tenth, text};
 use picture::plane::{Plane, Scale};
+use picture::style;
 use serde::Serialize;
-use svg::node::element::{Group, Path};
+use svg::node::element::{Group, Path, Rectangle};
 use tch::nn::{self, Init, LinearConfig, Module, ModuleT, VarStore};
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 use tch_dropout::TrueDropout;
 
 use mnist_experiment::console::print;
@@ -17,13 +18,13 @@ use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
 
 use crate::network::PIXELS;
+use crate::numbers::{double, numbers};
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::training::Training;
 
 const P: f64 = 0.5;
 const UNITS: i64 = 256;
-const BATCH: i64 = 100;
 const SIDE: usize = 28;
 /// The first units are shown, in rows.
 const SHOWN: usize = 18;
@@ -66,7 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
     let train = |p, seed| -> Result<Run> {
         progress.begin(format_args!("p = {p}, seed {seed}"));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let root = vs.root();
         // Weights that begin small show what is learned, and not where they began.
         let config =
@@ -77,15 +78,15 @@ pub fn run(options: &Options) -> Result<()> {
         let hidden = |images: &Tensor| encoder.forward(images).relu();
         let restore =
             |images: &Tensor, train| decoder.forward(&dropout.forward_t(&hidden(images), train));
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         for _ in 0..epochs {
             training.epoch(|images, _| restore(images, true).mse_loss(images, Reduction::Mean));
         }
         let _no_grad = tch::no_grad_guard();
         let images = &data.test.images;
         let activations = hidden(images);
-        let mean =
-            |tensor: Tensor| tensor.to_kind(Kind::Double).mean(None::<Kind>).double_value(&[]);
+        let mean = |tensor: Tensor| double(&tensor).mean(None::<Kind>).double_value(&[]);
         let run = Run {
             reconstruction_error: mean((restore(images, false) - images).square()),
             mean_activation: mean(activations.shallow_clone()),
@@ -115,7 +116,7 @@ pub fn run(options: &Options) -> Result<()> {
             plus_minus(inactive, 1)
         ))?;
     }
-    options.write("features", &data.name, &results, &draw(&data.name, &results))
+    options.write("features", &data.name, &results, &draw(&data.name, options, &results))
 }
 
 impl Autoencoder {
@@ -139,23 +140,18 @@ impl Autoencoder {
     }
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(Vec::try_from(tensor.to_kind(Kind::Double).contiguous())?)
-}
-
 // In pixels.
 const PIXEL: f64 = 2.0;
 const APART: f64 = 62.0;
 
 /// On the left without dropout, on the right with it: the weights of some units, and all activations.
-fn draw(data: &str, results: &[Autoencoder; 2]) -> String {
+fn draw(data: &str, options: &Options, results: &[Autoencoder; 2]) -> String {
     let title = "What do hidden units learn?";
     let description = "Weights of the first hidden units of an autoencoder, and a histogram of its \
                        activations: on the left without dropout, on the right with it.";
-    let mut page = Page::new(title, description, 480.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 480.0, data);
     let key = format!(
-        "an autoencoder of {data} with {UNITS} units; weights: blue positive, orange negative"
+        "an autoencoder of {data} with {UNITS} units; weights: 0 grey, negative like the page, positive like the text"
     );
     page.add(text(key, (14.0, 50.0), "soft small"));
     for (autoencoder, left) in results.iter().zip([14.0, 436.0]) {
@@ -176,8 +172,8 @@ fn draw(data: &str, results: &[Autoencoder; 2]) -> String {
     page.finish()
 }
 
-/// A unit's weights, each pixel as dark as its share of the greatest weight of all units that are shown: one path
-/// per shade, with a stroke for each run of pixels.
+/// A unit's weights on grey, from the page's colour for the greatest negative one to the ink's for the greatest
+/// positive one of all units that are shown: one path per shade, with a stroke for each run of pixels.
 fn feature(weights: &[f64], greatest: f64, (x, y): (f64, f64)) -> Group {
     let shades: Vec<i32> = weights
         .iter()
@@ -185,7 +181,8 @@ fn feature(weights: &[f64], greatest: f64, (x, y): (f64, f64)) -> Group {
         .collect();
     let mut group = Group::new()
         .set("transform", format!("translate({x} {}) scale({PIXEL})", y + PIXEL / 2.0))
-        .set("shape-rendering", "crispEdges");
+        .set("shape-rendering", "crispEdges")
+        .add(zero());
     for shade in (-SHADES..=SHADES).filter(|&shade| shade != 0) {
         let mut path = String::new();
         for (row, pixels) in shades.chunks(SIDE).enumerate() {
@@ -198,13 +195,23 @@ fn feature(weights: &[f64], greatest: f64, (x, y): (f64, f64)) -> Group {
             }
         }
         if !path.is_empty() {
-            let colour = if shade > 0 { "thin blue" } else { "thin orange" };
+            let colour = if shade > 0 { "thin ink" } else { "thin page" };
             let opacity = tenth(f64::from(shade.abs()) / f64::from(SHADES));
             let path = Path::new().set("d", path).set("class", colour);
             group = group.add(path.set("stroke-opacity", opacity));
         }
     }
     group
+}
+
+/// The ground of a unit's weights.
+fn zero() -> Rectangle {
+    Rectangle::new()
+        .set("y", -0.5)
+        .set("width", SIDE)
+        .set("height", SIDE)
+        .set("class", "fill soft")
+        .set("fill-opacity", 0.5)
 }
 
 /// Shares on a logarithmic scale, as most activations are 0.
@@ -214,7 +221,7 @@ fn histogram(autoencoder: &Autoencoder, left: f64) -> Group {
         y: Scale::new(-4.0..=0.0, (420.0, 316.0)),
     };
     let heading = format!(
-        "activations: mean {:.2}, {:.0} % are 0",
+        "share of activations, log scale: mean {:.2}, {:.0} % are 0",
         autoencoder.mean_activation.mean, autoencoder.inactive.mean
     );
     let mut group = Group::new()
@@ -227,8 +234,8 @@ fn histogram(autoencoder: &Autoencoder, left: f64) -> Group {
         let (bottom, top) = (plane.y.pixels().0, plane.y.at(share.max(1e-4).log10()));
         bars += &format!("M{} {bottom}V{}H{}V{bottom}z", tenth(from), tenth(top), tenth(to));
     }
-    let colour = if autoencoder.p == 0.0 { "fill ink" } else { "fill orange" };
-    group = group.add(Path::new().set("d", bars).set("class", colour));
+    let look = if autoencoder.p == 0.0 { style::NOTHING } else { style::ELEMENTS };
+    group = group.add(Path::new().set("d", bars).set("class", format!("fill {}", look.colour)));
     // The k-th bin begins at k - 1 widths.
     let places = [0.5, 4.0, 7.0, 10.0];
     let label = |place: f64| match place {

@@ -4,6 +4,7 @@
 pub mod args;
 mod calibration;
 mod chart;
+mod compare;
 mod data_size;
 mod depth;
 mod dots;
@@ -11,6 +12,7 @@ mod drop_connect;
 mod errors;
 mod features;
 mod network;
+mod numbers;
 mod options;
 mod progress;
 mod rate;

@@ -5,16 +5,22 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::builder::{PathBufValueParser, TypedValueParser};
+use picture::page::{Page, TRIAL};
 use serde::Serialize;
 use tch::Device;
 
-use mnist_experiment::console::note;
-use mnist_experiment::data::{self, DEFAULT_DIRECTORY, Dataset};
+use mnist_experiment::console::{note, print};
+use mnist_experiment::data::{self, BUILT_IN, DEFAULT_DIRECTORY, Dataset};
+use mnist_experiment::device::Choice;
 use mnist_experiment::output;
 use mnist_experiment::values::{svg, whole};
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
+    /// Where to train: auto, cpu, cuda, cuda:N or mps
+    #[arg(long, default_value = "auto")]
+    pub device: Choice,
+
     #[arg(long, value_name = "DIR", help = format!("A directory with the four IDX files, plain or .gz; MNIST is downloaded into it if it has none [default: {DEFAULT_DIRECTORY}]"))]
     pub data_dir: Option<PathBuf>,
 
@@ -25,6 +31,10 @@ pub struct Options {
     /// A trial of a few seconds: smaller networks, less data and fewer steps, whose figures mean nothing
     #[arg(long)]
     pub quick: bool,
+
+    /// Images per step [default: 100]
+    #[arg(long, value_parser = whole(1..=i64::MAX))]
+    pub batch_size: Option<i64>,
 
     /// Runs of everything, each with its own seed [default: 3, or 2 with --quick]
     #[arg(long, value_parser = whole(1..=1_000))]
@@ -60,6 +70,10 @@ impl Options {
         if self.quick { quick } else { full }
     }
 
+    pub fn batch_size(&self) -> i64 {
+        self.batch_size.unwrap_or(100)
+    }
+
     /// One for each run.
     pub fn seeds(&self) -> Range<i64> {
         self.seed..self.seed + self.runs()
@@ -75,21 +89,41 @@ impl Options {
         self.runs.unwrap_or(self.full_or_quick(3, 2))
     }
 
+    /// The paper's figure, if this run's can be compared with it.
+    pub fn paper(&self, figure: Option<f64>, data: &Dataset) -> Option<f64> {
+        figure.filter(|_| !self.quick && data.is_whole_mnist())
+    }
+
+    fn is_trial(&self, data: &str) -> bool {
+        self.quick || data == BUILT_IN
+    }
+
+    /// A page for the experiment's picture.
+    pub fn page(&self, title: &str, description: &str, height: f64, data: &str) -> Page {
+        Page::titled(title, description, height, self.is_trial(data))
+    }
+
     /// Loads the data, once it is clear that the results can be written.
     pub fn dataset(&self) -> Result<Dataset> {
-        self.check()?;
+        let device = self.device()?;
         let dataset = if self.synthetic {
-            data::synthetic(Device::Cpu)?
+            data::synthetic(device)?
         } else {
-            data::load(self.data_dir.as_deref(), Device::Cpu)?
+            data::load(self.data_dir.as_deref(), device)?
         };
         let (train, test) = (dataset.train.items(), dataset.test.items());
         note(format_args!("{}: {train} training and {test} test images.", dataset.name));
         Ok(dataset)
     }
 
-    /// Checks, before training, whether the results can be written.
-    pub fn check(&self) -> Result<()> {
+    /// Where to train, once it is clear that the results can be written.
+    pub fn device(&self) -> Result<Device> {
+        let device = self.device.resolve()?;
+        self.check()?;
+        Ok(device)
+    }
+
+    fn check(&self) -> Result<()> {
         let files = [&self.json, &self.plot].map(|file| file.as_deref().map(output::destination));
         ensure!(files[0].is_none() || files[0] != files[1], "--json and --plot name the same file");
         [&self.json, &self.plot]
@@ -98,7 +132,7 @@ impl Options {
             .try_for_each(|file| output::check_writable(file))
     }
 
-    /// Writes the results of an experiment to the files that were asked for.
+    /// Writes the results of an experiment to the files that were asked for, and says if they mean nothing.
     pub fn write(
         &self,
         experiment: &str,
@@ -106,6 +140,9 @@ impl Options {
         results: impl Serialize,
         picture: &str,
     ) -> Result<()> {
+        if self.is_trial(data) {
+            print(format_args!("This is {TRIAL}."))?;
+        }
         if let Some(file) = &self.json {
             let (quick, seed, runs) = (self.quick, self.seed, self.runs());
             let report = Report { experiment, data, quick, seed, runs, results };

@@ -6,11 +6,11 @@
 
 use anyhow::Result;
 use picture::lines::{self, frame};
-use picture::page::{Page, text};
+use picture::page::text;
 use picture::plane::{Plane, Scale};
+use picture::style;
 use serde::Serialize;
 use svg::node::element::Group;
-use tch::Device;
 use tch::nn::{ModuleT, VarStore};
 
 use mnist_experiment::console::print;
@@ -25,7 +25,6 @@ use crate::progress::Progress;
 use crate::training::{Training, error};
 
 const P: [f64; 10] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
-const BATCH: i64 = 100;
 
 /// What p does to networks of one size, or to networks that keep as many units.
 #[derive(Serialize)]
@@ -50,9 +49,10 @@ pub fn run(options: &Options) -> Result<()> {
     let train = |units, p, seed| -> Result<(f64, f64)> {
         progress.begin(format_args!("{units:4} units, p = {p:.1}, seed {seed}"));
         tch::manual_seed(seed);
-        let vs = VarStore::new(Device::Cpu);
+        let vs = VarStore::new(data.device());
         let model = mlp(&vs.root(), &[units; 2], Layer::Elements, (0.0, p))?;
-        let mut training = Training::new(&vs, &data.train, (epochs, BATCH), &progress)?;
+        let mut training =
+            Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         for _ in 0..epochs {
             training.epoch(|images, labels| {
                 model.forward_t(images, true).cross_entropy_for_logits(labels)
@@ -82,20 +82,25 @@ pub fn run(options: &Options) -> Result<()> {
             print(format_args!("p = {p:.1}, {units:4} units: {} % wrong", plus_minus(error, 2)))?;
         }
     }
-    let heading = format!("{}, {} images", data.name, thousands(data.train.items()));
     let headings = [format!("n = {units} units per layer"), format!("(1 − p) n = {kept} units")];
-    let picture = draw(&heading, &options.runs_in_words(), &headings, &results);
+    let images = data.train.items();
+    let picture = draw((&data.name, images), options, &headings, &results);
     options.write("rate", &data.name, &results, &picture)
 }
 
 /// Errors over p: on the left with as many units, on the right with as many kept.
-fn draw(data: &str, runs: &str, headings: &[String; 2], results: &[Rates; 2]) -> String {
+fn draw(
+    (data, images): (&str, i64),
+    options: &Options,
+    headings: &[String; 2],
+    results: &[Rates; 2],
+) -> String {
     let title = "Which p?";
     let description = "Test error and training error over p. Left: the number of units is the same for all \
                        p. Right: the number of units that are kept is.";
-    let mut page = Page::new(title, description, 400.0);
-    page.add(text(title, (14.0, 26.0), "title"));
-    let key = format!("error in %, mean ± standard deviation of {runs}; {data}");
+    let mut page = options.page(title, description, 400.0, data);
+    let (runs, images) = (options.runs_in_words(), thousands(images));
+    let key = format!("error in %, mean ± standard deviation of {runs}; {data}, {images} images");
     page.add(text(key, (14.0, 50.0), "soft small"));
     for ((rates, heading), across) in
         results.iter().zip(headings).zip([(56.0, 330.0), (462.0, 736.0)])
@@ -113,7 +118,10 @@ fn panel(rates: &Rates, heading: &str, across: (f64, f64), all: &[Rates; 2]) -> 
     let chart = frame(&plane, heading, "p, the probability of dropping a unit")
         .add(plane.levels(&plane.y.ticks(6), |error| error.to_string()))
         .add(plane.labels(&[0.0, 0.2, 0.4, 0.6, 0.8], |p| p.to_string()));
-    let line = |name, errors| line(name, rates.p.iter().copied(), errors);
-    let lines = vec![line("training", &rates.training_errors), line("test", &rates.test_errors)];
+    let line = |name, look, errors| line((name, look), rates.p.iter().copied(), errors);
+    let lines = vec![
+        line("training", style::ELEMENTS.dashed(), &rates.training_errors),
+        line("test", style::ELEMENTS, &rates.test_errors),
+    ];
     lines::add(chart, &plane, lines)
 }

@@ -5,10 +5,11 @@
 
 use std::ops::RangeInclusive;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use picture::lines::frame;
-use picture::page::{Page, tenth, text};
+use picture::page::{tenth, text};
 use picture::plane::{Plane, Scale};
+use picture::style::ELEMENTS;
 use serde::Serialize;
 use svg::node::element::{Circle, Group};
 use tch::nn::{self, ModuleT, SequentialT, VarStore};
@@ -20,6 +21,7 @@ use mnist_experiment::data::Split;
 use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
 
+use crate::numbers::numbers;
 use crate::options::{Options, thousands};
 use crate::progress::Progress;
 use crate::training::Training;
@@ -35,6 +37,7 @@ const NOISE: f64 = 0.1;
 const PRECISION: f64 = 1.0 / (NOISE * NOISE);
 const PASSES: i64 = 1_000;
 const FOLD: i64 = 20;
+const DATA_NAME: &str = "a function with a gap in its data";
 /// The data is on both sides of a gap, and the picture goes further.
 const DATA: [RangeInclusive<f64>; 2] = [-2.0..=-0.2, 1.0..=2.0];
 const GAP: RangeInclusive<f64> = 0.2..=0.6;
@@ -82,13 +85,17 @@ struct Results {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    options.check()?;
+    ensure!(
+        options.batch_size.is_none(),
+        "regression takes all points in each step, got --batch-size"
+    );
+    let device = options.device()?;
     let (steps, passes) = options.full_or_quick((5_000, PASSES), (200, 50));
     let progress = Progress::new(2 * options.runs() * steps * POINTS);
     let network = |units: Units| -> Result<Network> {
         let train = |seed| {
             progress.begin(format_args!("{} units, seed {seed}", units.name()));
-            let curve = train(units, seed, (steps, passes), &progress)?;
+            let curve = train((units, seed, device), (steps, passes), &progress)?;
             progress.end(format_args!("deviation {:.2} in the gap", curve.deviation_in(&[GAP])));
             Ok(curve)
         };
@@ -107,7 +114,7 @@ pub fn run(options: &Options) -> Result<()> {
     let networks = vec![network(Units::Relu)?, network(Units::Tanh)?];
     drop(progress);
     tch::manual_seed(options.seed);
-    let Split { images: x, labels: y } = data();
+    let Split { images: x, labels: y } = data(device);
     let data = numbers(&x)?.into_iter().zip(numbers(&y)?).collect();
 
     for Network { units, at_data, in_gap, at_ends, .. } in &networks {
@@ -121,7 +128,8 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let precision = PRECISION;
     let results = Results { p: P, lengthscale: LENGTHSCALE, precision, passes, networks, data };
-    options.write("regression", "a function with a gap in its data", &results, &draw(&results))
+    let picture = draw(options, &results);
+    options.write("regression", DATA_NAME, &results, &picture)
 }
 
 fn function(x: &Tensor) -> Tensor {
@@ -129,8 +137,8 @@ fn function(x: &Tensor) -> Tensor {
 }
 
 /// Points on both sides of the gap, half of them on each, with noise.
-fn data() -> Split {
-    let options = (Kind::Float, Device::Cpu);
+fn data(device: Device) -> Split {
+    let options = (Kind::Float, device);
     let side = |place: &RangeInclusive<f64>| {
         Tensor::rand([POINTS / 2, 1], options) * (place.end() - place.start()) + *place.start()
     };
@@ -140,14 +148,13 @@ fn data() -> Split {
 }
 
 fn train(
-    units: Units,
-    seed: i64,
+    (units, seed, device): (Units, i64, Device),
     (steps, passes): (i64, i64),
     progress: &Progress,
 ) -> Result<Curve> {
     tch::manual_seed(seed);
-    let data = data();
-    let vs = VarStore::new(Device::Cpu);
+    let data = data(device);
+    let vs = VarStore::new(device);
     let model = model(&vs.root(), units)?;
     // The paper's relation between precision, lengthscale and weight decay, solved for the last.
     let decay = (1.0 - P) * LENGTHSCALE.powi(2) / (2.0 * POINTS as f64 * PRECISION);
@@ -159,7 +166,7 @@ fn train(
             model.forward_t(x, true).mse_loss(y, Reduction::Mean) / 2.0 + squares * decay
         });
     }
-    let x = Tensor::linspace(-END, END, 161, (Kind::Float, Device::Cpu)).unsqueeze(1);
+    let x = Tensor::linspace(-END, END, 161, (Kind::Float, device)).unsqueeze(1);
     let regression =
         MonteCarlo::new(passes)?.fold(FOLD)?.regress(|x, train| model.forward_t(x, train), &x)?;
     let plain = tch::no_grad(|| model.forward_t(&x, false));
@@ -209,17 +216,12 @@ impl Curve {
     }
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(Vec::try_from(tensor.to_kind(Kind::Double).flatten(0, -1))?)
-}
-
 /// A panel for each kind of units.
-fn draw(results: &Results) -> String {
+fn draw(options: &Options, results: &Results) -> String {
     let title = "How unsure is a network where it has seen no data?";
     let description = "Data with a gap, the mean of many passes with dropout, and bands of one and two \
                        standard deviations. Left: ReLU units, right: tanh units.";
-    let mut page = Page::new(title, description, 400.0);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = options.page(title, description, 400.0, DATA_NAME);
     for (network, across) in results.networks.iter().zip([(56.0, 410.0), (462.0, 816.0)]) {
         let plane =
             Plane { x: Scale::new(-END..=END, across), y: Scale::new(-6.0..=6.0, (316.0, 78.0)) };
@@ -228,7 +230,7 @@ fn draw(results: &Results) -> String {
         page.add(panel(&plane, network, &results.data));
     }
     let key = format!(
-        "blue: mean of {} passes with dropout, p = {P}, ± 1 and ± 2 standard deviations; grey: dropout off; dots: data",
+        "dashed: mean of {} passes with dropout, p = {P}, ± 1 and ± 2 standard deviations; line: dropout off; dots: data",
         thousands(results.passes)
     );
     page.add(text(key, (14.0, 388.0), "small"));
@@ -242,15 +244,19 @@ fn panel(plane: &Plane, network: &Network, data: &[(f64, f64)]) -> Group {
         plane.band(&x.iter().copied().zip(ranges).collect::<Vec<_>>())
     };
     let line = |y: &[f64]| plane.line(x.iter().copied().zip(y.iter().copied()));
-    let blue = Group::new().set("class", "blue").add(band(2.0)).add(band(1.0)).add(line(mean));
+    let lines = Group::new()
+        .set("class", ELEMENTS.colour)
+        .add(band(2.0))
+        .add(band(1.0))
+        .add(line(plain))
+        .add(line(mean).set("class", ELEMENTS.dashed().line()));
     let mut group =
         Group::new()
             .add(plane.levels(&[-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0], |y| {
                 y.to_string().replace('-', "−")
             }))
             .add(plane.labels(&[-4.0, -2.0, 0.0, 2.0, 4.0], |x| x.to_string().replace('-', "−")))
-            .add(line(plain).set("class", "line soft"))
-            .add(blue);
+            .add(lines);
     for &(x, y) in data {
         let (x, y) = (tenth(plane.x.at(x)), tenth(plane.y.at(y)));
         group = group.add(Circle::new().set("cx", x).set("cy", y).set("r", 2).set("class", "fill"));

@@ -51,7 +51,12 @@ fn each_experiment_writes_its_figures_and_its_picture_the_same_ones_each_time() 
         let (mut json, svg, printed) = quick(experiment);
         assert_eq!(json["experiment"], experiment);
         assert_eq!((&json["quick"], &json["runs"]), (&Value::from(true), &Value::from(2)));
-        assert!(!printed.is_empty(), "{experiment}");
+        let trial = "a trial: figures mean nothing";
+        assert!(printed.ends_with(&format!("\nThis is {trial}.\n")), "{experiment}: {printed}");
+        assert!(svg.contains(trial), "{experiment}");
+        for text in [&printed, &svg] {
+            assert!(!text.contains("the paper"), "{experiment}: no trial has a paper's figure");
+        }
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{experiment}");
         assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count(), "{experiment}");
         for word in ["NaN", "inf\""] {
@@ -86,6 +91,37 @@ fn another_seed_gives_other_figures() {
 }
 
 #[test]
+fn a_batch_is_as_large_as_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let printed = |size| {
+        let arguments =
+            ["data-size", "--quick", "--synthetic", "--runs", "1", "--batch-size", size];
+        let output = papers(&directory, &[&arguments[..], &["--device", "cpu"]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        output.stdout
+    };
+    assert_ne!(printed("50"), printed("100"));
+}
+
+#[test]
+fn a_device_that_is_not_there_is_one_clear_line() {
+    if tch::Cuda::is_available() || tch::utils::has_mps() {
+        println!("skipped: there is a GPU");
+        return;
+    }
+    let reason = if tch::utils::has_cudart() { "finds no GPU" } else { "built without CUDA" };
+    let directory = tempfile::tempdir().unwrap();
+    for experiment in EXPERIMENTS {
+        for (device, reason) in [("cuda", reason), ("mps", "finds no MPS device")] {
+            let output = papers(&directory, &[experiment, "--quick", "--device", device]);
+            let text = stderr(&output);
+            assert!(text.starts_with("error: ") && text.contains(reason), "{experiment}: {text}");
+            assert_eq!(text.lines().count(), 1, "{experiment}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_mistake_is_told_before_anything_is_trained() {
     let directory = tempfile::tempdir().unwrap();
     for (arguments, words) in [
@@ -94,6 +130,9 @@ fn a_mistake_is_told_before_anything_is_trained() {
         (&["rate", "--seed", "one"], "expected a whole number, got 'one'"),
         (&["errors", "--units", "0"], "expected at least 1, got 0"),
         (&["depth", "--plot", "x.png"], "ends in .svg"),
+        (&["depth", "--batch-size", "0"], "expected at least 1, got 0"),
+        (&["regression", "--batch-size", "5"], "all points in each step"),
+        (&["rate", "--device", "gpu"], "expected auto, cpu, cuda, cuda:N or mps"),
         (&["rate", "--synthetic", "--data-dir", "x"], "--data-dir"),
         (&["rate", "--synthetic", "--json", "no/such/x.json"], "cannot write no/such/x.json"),
         (&["regression", "--plot", "no/such/x.svg"], "cannot write no/such/x.svg"),

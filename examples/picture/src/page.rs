@@ -9,6 +9,9 @@ use crate::style;
 /// The width of a picture in a README.
 pub const WIDTH: f64 = 830.0;
 
+/// What stands on results of a trial, in pictures and beside them.
+pub const TRIAL: &str = "a trial: figures mean nothing";
+
 /// A picture that is being drawn.
 pub struct Page {
     content: Group,
@@ -22,6 +25,16 @@ impl Page {
     pub fn new(title: &str, description: &str, height: f64) -> Page {
         let content = Group::new().set("class", "ink");
         Page { content, title: title.to_owned(), description: description.to_owned(), height }
+    }
+
+    /// A page that shows its title, and says whether its figures are a trial's.
+    pub fn titled(title: &str, description: &str, height: f64, is_trial: bool) -> Page {
+        let mut page = Page::new(title, description, height);
+        page.add(text(title, (14.0, 26.0), "title"));
+        if is_trial {
+            page.add(text(TRIAL, (WIDTH - 14.0, 12.0), "end bold small"));
+        }
+        page
     }
 
     pub fn add(&mut self, node: impl Into<Box<dyn Node>>) {

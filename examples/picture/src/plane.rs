@@ -48,8 +48,40 @@ impl Scale {
         step.map_or(Vec::new(), |step| multiples(step).map(|k| times(k, step)).collect())
     }
 
+    /// Those of the ticks that are whole numbers, for what is counted.
+    pub fn whole_ticks(&self, most: usize) -> Vec<f64> {
+        self.ticks(most).into_iter().filter(|tick| tick.fract() == 0.0).collect()
+    }
+
+    /// For a scale of decimal logarithms: the numbers 1, 2 and 5 times a power of ten that are on it, as their
+    /// logarithms. Powers of ten alone if those are more than `most`, and any round numbers if they are too few.
+    pub fn log_ticks(&self, most: usize) -> Vec<f64> {
+        let (first, last) = (*self.values.start(), *self.values.end());
+        let decades = first.floor() as i32..=last.floor() as i32;
+        if (last - first) * 3.0 > most as f64 {
+            return self.whole_ticks(most);
+        }
+        let round =
+            decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|k: f64| k.log10() + f64::from(decade)));
+        let round: Vec<_> = round.filter(|&tick| self.holds(tick)).collect();
+        if round.len() > 1 {
+            return round;
+        }
+        let linear = Scale::new(10f64.powf(first)..=10f64.powf(last), self.pixels);
+        linear.ticks(most).into_iter().map(f64::log10).collect()
+    }
+
     pub fn holds(&self, value: f64) -> bool {
         self.values.contains(&value)
+    }
+}
+
+/// The number of which this is the decimal logarithm, in as many digits as tell it from its neighbours on an axis.
+pub fn power_of_ten(logarithm: f64) -> String {
+    let number = 10f64.powf(logarithm);
+    match logarithm {
+        -5.0..4.0 => ((number * 1e7).round() / 1e7).to_string(),
+        _ => format!("{number:.0e}"),
     }
 }
 
@@ -152,6 +184,22 @@ mod tests {
         assert_eq!(ticks(-3.7..=0.2, 8), [-3.5, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0]);
         assert_eq!(ticks(1.0..=30.0, 6), [5.0, 10.0, 15.0, 20.0, 25.0, 30.0]);
         assert_eq!(ticks(0.0..=1e30, 2).len(), 2);
+    }
+
+    #[test]
+    fn logarithmic_ticks_are_round_numbers() {
+        let ticks = |range: RangeInclusive<f64>| -> Vec<String> {
+            let scale = Scale::new(range.start().log10()..=range.end().log10(), (0.0, 100.0));
+            scale.log_ticks(8).into_iter().map(power_of_ten).collect()
+        };
+        assert_eq!(ticks(0.3..=7.0), ["0.5", "1", "2", "5"]);
+        assert_eq!(ticks(1.2..=31.0), ["2", "5", "10", "20"]);
+        assert_eq!(ticks(0.0008..=1.3), ["0.001", "0.01", "0.1", "1"]);
+        assert_eq!(ticks(1.19..=1.51), ["1.2", "1.25", "1.3", "1.35", "1.4", "1.45", "1.5"]);
+        assert_eq!(
+            ticks(1e-7..=1e30),
+            ["0.00001", "1", "1e5", "1e10", "1e15", "1e20", "1e25", "1e30"]
+        );
     }
 
     #[test]

@@ -6,15 +6,20 @@ use clap::Parser;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use mnist_experiment::data::DEFAULT_DIRECTORY;
+use mnist_experiment::device::Choice;
 use mnist_experiment::values::{svg, whole};
 
-/// Trains the MNIST model, rotates a test digit through 180 degrees, and draws how sure the model is
+/// Trains the MNIST model, rotates a test digit through 180 degrees, and tells or draws how sure the model is
 #[derive(Parser, Debug)]
 #[command(name = "uncertainty", max_term_width = 100, allow_negative_numbers = true)]
 pub struct Args {
-    /// Where to write the picture, an SVG
-    #[arg(long, value_name = "FILE.svg", default_value = "uncertainty.svg", value_parser = PathBufValueParser::new().try_map(svg))]
-    pub out: PathBuf,
+    /// Where to train and predict: auto, cpu, cuda, cuda:N or mps
+    #[arg(long, default_value = "auto")]
+    pub device: Choice,
+
+    /// Draw the picture to an SVG file
+    #[arg(long, value_name = "FILE.svg", value_parser = PathBufValueParser::new().try_map(svg))]
+    pub out: Option<PathBuf>,
 
     #[arg(long, value_name = "DIR", help = format!("A directory with the four IDX files, plain or .gz; MNIST is downloaded into it if it has none [default: {DEFAULT_DIRECTORY}]"))]
     pub data_dir: Option<PathBuf>,
@@ -26,6 +31,10 @@ pub struct Args {
     /// Which digit to rotate: the first of its class among the test images
     #[arg(long, default_value_t = 6, value_parser = whole(0..=9))]
     pub digit: i64,
+
+    /// Images per training step
+    #[arg(long, default_value_t = 64, value_parser = whole(1..=i64::MAX))]
+    pub batch_size: i64,
 
     /// Forward passes with dropout
     #[arg(long, default_value_t = 200, value_parser = whole(1..=i64::MAX))]

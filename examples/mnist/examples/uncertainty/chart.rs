@@ -3,7 +3,7 @@
 use anyhow::Result;
 use picture::page::{Page, tenth, text};
 use picture::plane::{Plane, Scale};
-use picture::style::SERIES;
+use picture::style::ELEMENTS;
 use svg::node::element::{Group, Path, Text};
 use tch::Tensor;
 
@@ -22,23 +22,22 @@ const ENTROPY: (f64, f64) = (448.0, 392.0);
 const INFORMATION: (f64, f64) = (570.0, 494.0);
 /// Shows the digit at every third angle.
 const EVERY: usize = 3;
-/// Classes that have a colour and a name.
-const NAMED: usize = 4;
+/// How the lines of classes with a name are dashed. All are of the same network, and so of the same colour.
+const DASHES: [&str; 4] = ["none", "7 5", "2 5", "9 4 2 4"];
 
 /// The SVG. `turned` has a rotated image `[784]` for each angle.
-pub fn draw(curves: &Curves, turned: &Tensor, digit: i64) -> Result<String> {
+pub fn draw(curves: &Curves, turned: &Tensor, digit: i64, is_trial: bool) -> Result<String> {
     let title = format!("A {digit} is rotated, and the network becomes unsure");
     let description = "The digit at each angle; the mean probabilities of its classes over passes with \
                        dropout; the entropy of their mean, and the mutual information.";
-    let mut page = Page::new(&title, description, HEIGHT);
-    page.add(text(title, (14.0, 26.0), "title"));
+    let mut page = Page::titled(&title, description, HEIGHT, is_trial);
     for digit in digits(curves, turned)? {
         page.add(digit);
     }
     page.add(probabilities(curves));
-    page.add(nats(ENTROPY, curves, &curves.entropy, "entropy, in nats: how unsure it is", "ink"));
+    page.add(nats(ENTROPY, curves, &curves.entropy, "entropy, in nats: how unsure it is"));
     let disagreement = "mutual information, in nats: how much of that is the passes' disagreement";
-    page.add(nats(INFORMATION, curves, &curves.information, disagreement, "pink"));
+    page.add(nats(INFORMATION, curves, &curves.information, disagreement));
     let angles: Vec<f64> = curves.angles.iter().copied().step_by(EVERY).collect();
     page.add(plane(curves, INFORMATION, 1.0).labels(&angles, |angle| format!("{angle}°")));
     Ok(page.finish())
@@ -64,17 +63,17 @@ fn probabilities(curves: &Curves) -> Group {
     );
     let chart = frame(&plane, &title).add(plane.levels(&[0.0, 0.5, 1.0], |p| format!("{p:.1}")));
     let order = curves.by_peak();
-    let (named, others) = order.split_at(NAMED.min(order.len()));
+    let (named, others) = order.split_at(DASHES.len().min(order.len()));
     let chart = others.iter().fold(chart, |chart, &class| {
         chart.add(line(&plane, curves, &curves.classes[class].mean).set("class", "thin soft"))
     });
-    named.iter().zip(&SERIES[1..]).fold(chart, |chart, (&class, &colour)| {
+    named.iter().zip(DASHES).fold(chart, |chart, (&class, dashes)| {
         let values = &curves.classes[class];
         chart.add(
             Group::new()
-                .set("class", colour)
+                .set("class", ELEMENTS.colour)
                 .add(band(&plane, curves, values))
-                .add(line(&plane, curves, &values.mean))
+                .add(line(&plane, curves, &values.mean).set("stroke-dasharray", dashes))
                 .add(name(&plane, curves, class)),
         )
     })
@@ -90,13 +89,13 @@ fn name(plane: &Plane, curves: &Curves, class: usize) -> Text {
 }
 
 /// A measure of uncertainty at each angle, on its own axis.
-fn nats(place: (f64, f64), curves: &Curves, values: &[f64], title: &str, colour: &str) -> Group {
+fn nats(place: (f64, f64), curves: &Curves, values: &[f64], title: &str) -> Group {
     // In halves, so that a network that is trained a little otherwise has the same axis.
     let most = (values.iter().copied().fold(0.1, f64::max) * 2.0).ceil() / 2.0;
     let plane = plane(curves, place, most);
     frame(&plane, title)
         .add(plane.levels(&plane.y.ticks(4), |nats| format!("{nats:.1}")))
-        .add(Group::new().set("class", colour).add(line(&plane, curves, values)))
+        .add(Group::new().set("class", ELEMENTS.colour).add(line(&plane, curves, values)))
 }
 
 fn plane(curves: &Curves, (bottom, top): (f64, f64), most: f64) -> Plane {

@@ -30,6 +30,7 @@ pub fn turn(image: &Tensor, angles: &[f64]) -> Tensor {
         })
         .collect();
     let rotations = Tensor::from_slice(&rotations).to_kind(Kind::Float).reshape([count, 2, 3]);
+    let rotations = rotations.to_device(image.device());
     let grid = Tensor::affine_grid_generator(&rotations, [count, 1, SIDE, SIDE], false);
     let images = image.reshape([1, 1, SIDE, SIDE]).repeat([count, 1, 1, 1]);
     let (bilinear, zeros) = (0, 0);

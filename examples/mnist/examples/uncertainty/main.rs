@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use mnist_experiment::{console, data, output};
-use tch::Device;
+use picture::page::TRIAL;
 use tch::nn::ModuleT;
 use tch_dropout::MonteCarlo;
 
@@ -32,16 +32,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    if !args.time {
-        output::check_writable(&args.out)?;
-    }
+    let device = args.device.resolve()?;
+    args.out.as_deref().map_or(Ok(()), output::check_writable)?;
     let dataset = if args.synthetic {
-        data::synthetic(Device::Cpu)?
+        data::synthetic(device)?
     } else {
-        data::load(args.data_dir.as_deref(), Device::Cpu)?
+        data::load(args.data_dir.as_deref(), device)?
     };
     console::note(format_args!("training on {}", dataset.name));
-    let model = model::train(&dataset.train, args.seed)?;
+    let model = model::train(&dataset.train, args.batch_size, args.seed)?;
     let forward = |x: &tch::Tensor, train| model.forward_t(x, train);
     if args.time {
         return timing::report(forward, &dataset.test.images, args.passes);
@@ -53,7 +52,12 @@ fn run(args: &Args) -> Result<()> {
     let curves = Curves::new(&angles, &passes.predict(forward, &turned)?)?;
     console::print(curves.in_words(args.digit))?;
 
-    let svg = chart::draw(&curves, &turned, args.digit)?;
-    output::write(&args.out, svg.as_bytes())?;
-    console::print(format_args!("wrote {}", args.out.display()))
+    let is_trial = dataset.name == data::BUILT_IN;
+    if is_trial {
+        console::print(format_args!("This is {TRIAL}."))?;
+    }
+    let Some(file) = &args.out else { return Ok(()) };
+    let svg = chart::draw(&curves, &turned, args.digit, is_trial)?;
+    output::write(file, svg.as_bytes())?;
+    console::print(format_args!("wrote {}", file.display()))
 }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use tch::Device;
 use tch::nn::{self, OptimizerConfig};
 use tch_dropout::TrueDropout;
 
@@ -14,17 +13,16 @@ use mnist_experiment::train;
 const HIDDEN: i64 = 512;
 const P: f64 = 0.5;
 const EPOCHS: i64 = 2;
-const BATCH: i64 = 64;
 
-pub fn train(split: &Split, seed: i64) -> Result<nn::SequentialT> {
+pub fn train(split: &Split, batch_size: i64, seed: i64) -> Result<nn::SequentialT> {
     tch::manual_seed(seed);
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(split.labels.device());
     let model = new(&vs.root())?;
     let mut optimizer = nn::Adam::default().build(&vs, 1e-3)?;
     let progress = Progress::new("training".to_owned(), EPOCHS, split.items());
     for epoch in 1..=EPOCHS {
         let start = Instant::now();
-        let losses = train::epoch(&model, &mut optimizer, split, BATCH, &progress)?;
+        let losses = train::epoch(&model, &mut optimizer, split, batch_size, &progress)?;
         progress.epoch(epoch, losses[losses.len() - 1], start.elapsed().as_secs_f64());
     }
     Ok(model)

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use indicatif::ProgressBar;
 use mnist_experiment::console::print;
+use mnist_experiment::metrics::median;
 use tch::Tensor;
 use tch_dropout::MonteCarlo;
 
@@ -57,8 +58,5 @@ fn medians<const N: usize>(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(times.map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times[ROUNDS / 2]
-    }))
+    Ok(times.map(median))
 }

@@ -25,6 +25,9 @@ pub struct Dataset {
     pub test: Split,
 }
 
+/// The name of the built-in digits, whose figures mean nothing.
+pub const BUILT_IN: &str = "built-in digits";
+
 /// The default data directory. Only for this one may the built-in digits stand in.
 pub const DEFAULT_DIRECTORY: &str = "data/mnist";
 
@@ -58,11 +61,18 @@ pub fn synthetic(device: Device) -> Result<Dataset> {
         let (images, labels) = digits::draw(count, seed);
         Split::new(&images, &labels, device)
     };
-    Ok(Dataset {
-        name: "built-in digits".to_owned(),
-        train: split(10_000, 1)?,
-        test: split(2_000, 2)?,
-    })
+    Ok(Dataset { name: BUILT_IN.to_owned(), train: split(10_000, 1)?, test: split(2_000, 2)? })
+}
+
+impl Dataset {
+    pub fn device(&self) -> Device {
+        self.train.labels.device()
+    }
+
+    /// Whether this is all of MNIST, whose figures can be compared with a paper's.
+    pub fn is_whole_mnist(&self) -> bool {
+        self.name == "MNIST" && self.train.items() == 60_000
+    }
 }
 
 impl Split {

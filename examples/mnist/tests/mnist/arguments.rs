@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::program::{assert_error, assert_usage_error, directory, files, mnist, stderr, stdout};
+use crate::program::{
+    assert_error, assert_usage_error, directory, example, files, mnist, stderr, stdout,
+};
 
 #[test]
 fn a_bad_argument_is_named_with_what_was_expected() {
@@ -78,13 +80,16 @@ fn what_cannot_be_done_is_one_clear_line() {
 
 #[test]
 fn cuda_without_cuda_says_which_is_missing() {
-    if tch::Cuda::is_available() {
+    if tch::Cuda::is_available() || tch::utils::has_mps() {
         println!("skipped: there is a GPU");
         return;
     }
     let reason = if tch::utils::has_cudart() { "finds no GPU" } else { "built without CUDA" };
-    assert_error(&mnist(&directory(), &["--device", "cuda"]), &[reason]);
-    assert_error(&mnist(&directory(), &["--device", "mps"]), &["MPS"]);
+    for (device, reason) in [("cuda", reason), ("mps", "MPS")] {
+        assert_error(&mnist(&directory(), &["--device", device]), &[reason]);
+        let uncertainty = example("uncertainty").args(["--device", device]).output().unwrap();
+        assert_error(&uncertainty, &[reason]);
+    }
 }
 
 #[test]

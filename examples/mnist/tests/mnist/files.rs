@@ -32,12 +32,12 @@ fn a_plot_names_what_it_shows() {
         "step",
         "epoch",
         // A fortieth of 32 steps in each of 4 epochs.
-        "training loss, mean of 3 steps",
+        "training loss, mean of 3 steps, log scale",
         "macro F1 on the test set, mean ± standard error",
     ] {
         assert!(texts.contains(&text), "{text:?} should be in {svg}");
     }
-    assert_eq!(svg.matches("class=\"line\"").count(), 6, "a line each on both sides");
+    assert_eq!(svg.matches("class=\"line").count(), 6, "a line each on both sides");
     assert_eq!(svg.matches("class=\"area\"").count(), 3, "two runs have a standard error");
 
     for result in json(&directory.path().join("x.json"))["results"].as_array().unwrap() {
@@ -46,6 +46,17 @@ fn a_plot_names_what_it_shows() {
         assert_eq!(epochs[3], result["macro_f1"]);
         assert_ne!(epochs[0], result["macro_f1"]);
     }
+}
+
+/// With so few epochs that each of them counts, none is below the picture.
+#[test]
+fn a_plot_of_few_epochs_shows_the_first() {
+    let directory = directory();
+    let arguments = ["--epochs", "4", "--batch-size", "50", "--plot", "x.svg"];
+    succeed(&directory, &[&SHORT[..], &arguments].concat());
+    let svg = fs::read_to_string(directory.path().join("x.svg")).unwrap();
+    let line = svg.lines().filter(|line| line.contains("class=\"line")).nth(1).unwrap();
+    assert_eq!(line.matches(['M', 'L']).count(), 4, "a point for each epoch: {line}");
 }
 
 /// However it is stopped: Ctrl-C ends it just as this does, as it does no cleanup.
@@ -137,9 +148,15 @@ fn one_file_for_two_outputs_is_an_error_under_whatever_names() {
 /// nearly full.
 #[cfg(unix)]
 fn with_little_room(directory: &TempDir, blocks: u32, arguments: &[&str]) -> Output {
+    after(&format!("trap '' XFSZ; ulimit -f {blocks}"), directory, arguments)
+}
+
+/// Runs the experiment in a shell that has done this before.
+#[cfg(unix)]
+fn after(preparation: &str, directory: &TempDir, arguments: &[&str]) -> Output {
     let program = command(directory, &[&SHORT[..], arguments].concat());
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
+    shell.args(["-c", &format!("{preparation}; exec \"$0\" \"$@\"")]);
     shell.arg(program.get_program()).args(program.get_args()).current_dir(directory);
     shell.output().unwrap()
 }
@@ -173,6 +190,28 @@ fn a_full_disk_is_told_at_once_and_tried_again() {
     let output = with_little_room(&directory, 0, &arguments);
     let note = "NOTE: cannot write x.json: File too large (os error 27); trying again";
     assert!(stderr(&output).contains(note), "{}", stderr(&output));
+}
+
+/// A limit that is not ignored kills the program in the middle of a file.
+#[cfg(unix)]
+#[test]
+fn what_is_left_of_a_killed_program_is_swept_by_the_next() {
+    let directory = directory();
+    let arguments = ["--epochs", "1", "--save", "x"];
+    let killed = after("ulimit -f 8", &directory, &arguments);
+    assert_eq!(killed.status.code(), None, "it should be killed: {}", stderr(&killed));
+    let left = files(directory.path());
+    assert!(left.len() == 1 && left[0] != "x", "an unfinished file is left: {left:?}");
+
+    // One that another program still writes has a lock, and stays.
+    let other = left[0].clone() + "2";
+    let written = fs::File::create_new(directory.path().join(&other)).unwrap();
+    written.lock().unwrap();
+    succeed(&directory, &[&SHORT[..], &arguments].concat());
+    assert_eq!(files(directory.path()), [&other, "x"]);
+    drop(written);
+    succeed(&directory, &[&SHORT[..], &arguments].concat());
+    assert_eq!(files(directory.path()), ["x"]);
 }
 
 /// As /dev/stdout may be.

@@ -4,6 +4,7 @@ mod arguments;
 mod checkpoints;
 mod curves;
 mod data;
+mod difference;
 mod download;
 mod figures;
 mod files;

@@ -1,6 +1,6 @@
 //! The MNIST example's figures, compared with values computed by hand and with scikit-learn 1.9.
 
-use mnist_experiment::metrics::{Confusion, Summary};
+use mnist_experiment::metrics::{Confusion, Summary, median};
 
 #[track_caller]
 fn assert_close(a: f64, b: f64) {
@@ -36,6 +36,13 @@ fn a_class_never_predicted_counts_as_zero_and_an_absent_one_not_at_all() {
     assert_close(Confusion::new(&[0, 0, 1, 1, 3], &[0, 0, 0, 0, 3]).macro_f1(), 5.0 / 9.0);
     // Class 5 is predicted, but never right.
     assert_close(Confusion::new(&[0, 1], &[5, 1]).macro_f1(), 1.0 / 3.0);
+}
+
+#[test]
+fn a_median_is_the_middle_or_the_lesser_of_two() {
+    assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+    assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.0);
+    assert_eq!(median(vec![7.0]), 7.0);
 }
 
 #[test]

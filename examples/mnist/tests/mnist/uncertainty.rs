@@ -25,9 +25,20 @@ fn a_rotated_digit_is_drawn_and_told() {
     assert_eq!(svg.matches("title middle").count(), 4, "four classes have a name");
     let text = stdout(&output);
     assert!(text.starts_with("A 7 is rotated, 20 passes at each angle.\nUpright: 7 "), "{text}");
-    for words in ["Least sure: ", "Upside down: ", "Its answer changes: ", "wrote seven.svg"] {
+    let trial = "a trial: figures mean nothing";
+    assert!(svg.contains(trial));
+    for words in ["Least sure: ", "Upside down: ", "Its answer changes: ", trial, "wrote seven.svg"]
+    {
         assert!(text.contains(words), "{words:?} should be in: {text}");
     }
+}
+
+#[test]
+fn no_file_is_written_unasked() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = uncertainty(&directory, &["--synthetic", "--passes", "2"]);
+    assert!(stdout(&output).contains("Least sure: "), "{}", stderr(&output));
+    assert!(files(directory.path()).is_empty());
 }
 
 #[test]
@@ -40,6 +51,8 @@ fn a_bad_argument_is_named_with_what_was_expected() {
         (&["--seed", "1.5"], &["--seed", "expected a whole number, got '1.5'"]),
         (&["--synthetic", "--data-dir", "x"], &["--synthetic", "--data-dir"]),
         (&["--out", "x.png"], &["--out", "x.png", "SVG", "ends in .svg"]),
+        (&["--device", "gpu"], &["--device", "auto, cpu, cuda, cuda:N or mps"]),
+        (&["--batch-size", "0"], &["--batch-size", "at least 1, got 0"]),
         (&["--colour"], &["--colour"]),
     ] {
         assert_usage_error(&uncertainty(&directory, arguments), words);
