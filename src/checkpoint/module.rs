@@ -92,14 +92,39 @@ impl<M: nn::ModuleT + 'static> Checkpoint<M> {
         or_panic(self.f_lock())
     }
 
-    fn f_lock(&self) -> Result<CheckpointGuard<'_, M>> {
+    /// Like [`lock`](Self::lock), but returns a `Result`.
+    ///
+    /// ```
+    /// use tch_dropout::{Checkpoint, CheckpointError, Error, TrueDropout};
+    ///
+    /// let block = Checkpoint::new(TrueDropout::elements(0.1)?);
+    /// let module = block.f_lock()?;
+    /// assert!(matches!(block.f_lock(), Err(Error::Checkpoint(CheckpointError::Locked))));
+    /// drop(module);
+    /// assert!(block.f_lock().is_ok());
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Locked`](crate::CheckpointError::Locked) on a thread that holds it.
+    pub fn f_lock(&self) -> Result<CheckpointGuard<'_, M>> {
         let held = Held::new(&self.module).ok_or(CheckpointError::Locked)?;
         let module = self.module.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(CheckpointGuard { module, _held: held })
     }
 }
 
-/// A checkpoint's module, while no other thread uses it: see [`Checkpoint::lock`].
+/// A checkpoint's module, while no other thread uses it: what [`Checkpoint::lock`] returns.
+///
+/// ```
+/// use tch_dropout::{Checkpoint, TrueDropout};
+///
+/// let block = Checkpoint::new(TrueDropout::elements(0.1)?);
+/// let module = block.lock();
+/// assert_eq!(format!("{module:?}, {block:?}"), "TrueDropout(p=0.1, elements), Checkpoint(<locked>)");
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
 pub struct CheckpointGuard<'a, M> {
     module: MutexGuard<'a, M>,
     _held: Held,
