@@ -185,6 +185,25 @@ fn all_parameters_have_gradients_in_every_step() {
     }
 }
 
+/// However many samples the branch sees.
+#[test]
+fn second_derivatives_are_those_of_the_masked_sum() {
+    let _generator = seeded();
+    for (p, batch) in [(0.5, false), (0.9, false), (1.0, false), (0.5, true), (1.0, true)] {
+        let x = nonzero(&[6, 3]).to_kind(Kind::Double).set_requires_grad(true);
+        let layer = if batch { StochasticDepth::batch(p) } else { StochasticDepth::new(p) };
+        let layer = layer.unwrap().with_seed(5);
+        let mask = if batch { TrueDropout::batch(p) } else { TrueDropout::samples(p) };
+        let mask = mask.unwrap().with_seed(5).draw_mask(&x, true).unwrap();
+        let y = layer.forward(&x, |x| x.pow_tensor_scalar(3), true);
+        let first = Tensor::run_backward(&[y.sum(None)], &[&x], true, true);
+        let second = gradient(&first[0].sum(None), &x);
+        let x = x.detach();
+        assert_close(&first[0].detach(), &(x.square() * 3.0 * &mask + 1.0), 1e-12);
+        assert_close(&second, &(&x * 6.0 * &mask), 1e-12);
+    }
+}
+
 /// In evaluation, and where no sample happens to be dropped.
 #[test]
 fn with_all_kept_the_branch_gets_the_batch_itself() {
