@@ -2,11 +2,12 @@
 
 use tch::{Device, Tensor};
 
+use crate::cpu;
+use crate::cuda;
 use crate::effect::Affine;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::numbers::Numbers;
-use crate::{cpu, cuda};
 
 /// A mask that is defined by its random numbers, and need not be stored. Its elements are drawn in the order
 /// of memory.
