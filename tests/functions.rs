@@ -11,8 +11,8 @@ use common::{
 use tch::nn::{self, ModuleT};
 use tch::{Kind, TchError, Tensor};
 use tch_dropout::{
-    Error, MonteCarlo, TrueDropout, drop_connect, dropout, f_dropout, f_feature_dropout, feature_dropout,
-    monte_carlo,
+    Error, MonteCarlo, TrueDropout, drop_connect, dropout, f_dropout, f_feature_dropout,
+    feature_dropout, monte_carlo,
 };
 
 type Function = fn(&Tensor, f64, bool) -> Tensor;
