@@ -451,7 +451,17 @@ macro_rules! debug_as_display {
         })*
     };
 }
-debug_as_display!(Error, MonteCarloError, CheckpointError);
+debug_as_display!(MonteCarloError, CheckpointError);
+
+/// The same, but for libtorch's stack trace.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Torch(error) => fmt::Display::fmt(error, f),
+            other => fmt::Display::fmt(other, f),
+        }
+    }
+}
 
 fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
