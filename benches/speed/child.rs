@@ -7,9 +7,10 @@ use std::process::{Child, Command};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{chain, checkpoint, transformer};
+use crate::{chain, checkpoint, debug, transformer};
 
 const SPIN: &str = "spin";
+pub const DEBUG: &str = "debug";
 
 /// Does the work of a process that [`measure`] starts.
 pub fn run(work: &str, size: i64) -> Result<()> {
@@ -19,18 +20,25 @@ pub fn run(work: &str, size: i64) -> Result<()> {
         }
     }
     let figures = match work.split_once(' ') {
-        Some(("chain", dropout)) => chain::measure(dropout, size)?,
-        Some(("checkpoint", variant)) => checkpoint::measure(variant, size)?,
-        Some(("transformer", dropout)) => transformer::measure(dropout)?,
+        Some(("chain", dropout)) => chain::measure(dropout, size)?.to_vec(),
+        Some(("checkpoint", variant)) => checkpoint::measure(variant, size)?.to_vec(),
+        Some(("transformer", dropout)) => transformer::measure(dropout)?.to_vec(),
+        None if work == DEBUG => debug::measure(size)?.to_vec(),
         _ => bail!("unknown work '{work}'"),
     };
-    writeln!(io::stdout(), "{}", figures.map(|figure| figure.to_string()).join(" "))?;
+    let figures: Vec<String> = figures.iter().map(f64::to_string).collect();
+    writeln!(io::stdout(), "{}", figures.join(" "))?;
     Ok(())
 }
 
 /// Two times in seconds, and the peak of resident bytes, measured in a new process.
 pub fn measure(work: &str, size: i64) -> Result<[f64; 3]> {
-    let output = this_program()?.args(["--child", work, "--size", &size.to_string()]).output()?;
+    measure_in(this_program()?, work, size)
+}
+
+/// The figures of some work in a new process of this bench, which `program` starts.
+pub fn measure_in<const N: usize>(mut program: Command, work: &str, size: i64) -> Result<[f64; N]> {
+    let output = program.args(["--child", work, "--size", &size.to_string()]).output()?;
     ensure!(output.status.success(), "{work}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
     let figures: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
