@@ -92,6 +92,8 @@ mod tests {
         assert_eq!(threshold(0.0), Some(0));
         assert_eq!(threshold(f64::from_bits(1)), Some(0));
         assert_eq!(threshold(2f64.powi(-64)), Some(1));
+        assert_eq!(threshold(0.75 * 2f64.powi(-64)), Some(1));
+        assert_eq!(threshold(0.25 * 2f64.powi(-64)), Some(0));
         assert_eq!(threshold(0.5), Some(1 << 63));
         assert_eq!(threshold(1.0 - f64::EPSILON / 2.0), Some(u64::MAX - (1 << 11) + 1));
         assert_eq!(threshold(1.0), None);

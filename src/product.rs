@@ -136,17 +136,26 @@ fn in_one_pass(
     if needs_gradient(x, residual) { Ok(None) } else { mask.times(x, residual) }
 }
 
-/// The mask, copied to the memory format of `x` if that is not contiguous and has a dimension of size 1. The
-/// stride of such a dimension is arbitrary, but libtorch's dropout keeps it, and a product with a contiguous
-/// mask would not.
+/// The mask, copied to the memory format of `x` if its strides leave open in which order the product's dimensions lie.
+/// libtorch's dropout asks its mask then, which is laid out like `x`.
 fn laid_out_like(x: &Tensor, mask: Tensor) -> Result<Tensor> {
-    let has_odd_stride = !x.is_contiguous() && x.size().contains(&1) && !is_one_number(x);
-    if !has_odd_stride || mask.stride() == x.stride() {
+    let leaves_open = !x.is_contiguous() && !is_one_number(x) && !has_clear_order(x);
+    if !leaves_open || mask.stride() == x.stride() {
         return Ok(mask);
     }
     let mut like = x.f_to_kind(mask.kind())?.f_empty_like()?;
     like.f_copy_(&mask)?;
     Ok(like)
+}
+
+/// Whether the strides alone tell the order of the dimensions. Those of an expanded dimension, and of one of size 1, do
+/// not; nor do equal ones.
+fn has_clear_order(x: &Tensor) -> bool {
+    let mut strides = x.stride();
+    strides.sort_unstable();
+    !x.size().contains(&1)
+        && !strides.contains(&0)
+        && strides.windows(2).all(|two| two[0] != two[1])
 }
 
 /// If no gradient is needed, the product overwrites the mask: fresh memory costs more than the

@@ -567,3 +567,18 @@ fn it_prints_itself_in_a_line() {
     let layer = layer.with_causal(true).with_scale(2.0);
     assert_eq!(format!("{layer:#?}"), "Attention(p=0.3, causal=true, scale=2.0)");
 }
+
+/// As in libtorch, and as in evaluation: they are not converted without a word.
+#[test]
+fn a_key_of_another_kind_than_the_query_is_an_error() {
+    let _generator = seeded();
+    let normal = |kind| Tensor::randn([2, 4, 8], float()).to_kind(kind);
+    let layer = Attention::new(P).unwrap().with_seed(SEED);
+    for (query, key) in [(Kind::BFloat16, Kind::Float), (Kind::Half, Kind::Float)] {
+        for train in [true, false] {
+            let (query, key, value) = (normal(query), normal(key), normal(query));
+            assert!(layer.f_forward(&query, &key, &value, None, train).is_err(), "{train}");
+        }
+    }
+    assert_eq!(layer.stream().map(Stream::step), Some(0));
+}

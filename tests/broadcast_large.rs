@@ -148,3 +148,18 @@ fn folded_passes_share_their_masks_rows() {
     assert!(0.0 < of_first && of_first < 2.0, "{of_first}");
     assert_eq!(found.mean, found.mean.full_like(of_first));
 }
+
+/// Integers become floating-point numbers under this layer, which have no room in a tensor like `x`.
+#[test]
+fn integers_become_floating_point_numbers() {
+    let x = Tensor::arange(8 * 64 * 33 * 34, (Kind::Int64, device())).reshape([8, 64, 33, 34]);
+    for kind in [Kind::Int64, Kind::Int] {
+        let x = x.to_kind(kind);
+        for layer in layers() {
+            let mask = next_mask(&layer, &x);
+            let y = layer.forward_t(&x, true);
+            assert_eq!(y.kind(), Kind::Float, "{layer}");
+            assert_same_bits(&y, &(&x * mask));
+        }
+    }
+}

@@ -689,3 +689,28 @@ fn a_module_is_a_checkpoint_of_its_forward() {
     layer.clone().lock().set_p(0.4).unwrap();
     assert_eq!(format!("{layer:?}"), "Checkpoint(TrueDropout(p=0.4, elements))");
 }
+
+/// As a gradient penalty does, or an inner loop that trains: the inner segment's masks are its own in both runs.
+#[test]
+fn a_segment_may_run_a_backward_pass_inside() {
+    let _alone = alone();
+    let (x, w) = (leaf(&[4, 5]), leaf(&[5, 5]));
+    let run = |around: bool| {
+        let [inner, outer] = [1, 2].map(|seed| Arc::new(seeded(seed)));
+        let (shared, of_segment) = ([&inner, &outer].map(Arc::clone), w.shallow_clone());
+        let segment = move |x: &Tensor| {
+            let [inner, outer] = shared.each_ref().map(Arc::clone);
+            let x = outer.forward_t(x, true);
+            let z = x.detach().set_requires_grad(true);
+            let dropped = move |z: &Tensor| inner.forward_t(&z.square(), true);
+            let loss = if around { checkpoint(dropped, &z) } else { dropped(&z) };
+            loss.sum(None).backward();
+            outer.forward_t(&(x * z.grad()).matmul(&of_segment), true)
+        };
+        let y = if around { checkpoint(segment, &x) } else { segment(&x) };
+        let mut found = gradients(&y, &[&x, &w]);
+        found.extend([y.detach(), inner.forward_t(&x, true).detach()]);
+        found
+    };
+    assert_all_same(&run(true), &run(false));
+}

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -257,4 +258,73 @@ fn a_thread_that_holds_the_module() {
         assert_eq!(waiting.join().unwrap(), 0.2);
     });
     block.forward_t(&x, true).sum(None).backward();
+}
+
+/// A layer that is called but has nothing to draw for leaves its mask behind.
+#[test]
+fn an_input_that_is_empty_when_a_segment_is_run_again_draws_fewer_masks() {
+    let _alone = alone();
+    let layer = Arc::new(elements(0.3).with_seed(1));
+    let shared = Arc::clone(&layer);
+    let of_all = move |x: &Tensor| shared.forward_t(x, true);
+    let of_none = move |x: &Tensor| {
+        let none = layer.forward_t(&x.narrow(0, 0, 0), true);
+        Tensor::cat(&[none, x * 1.0], 0)
+    };
+    let text = error_of(&checkpoint(changing(of_all, of_none), &leaf(&[4, 5])));
+    assert!(text.ends_with("it drew fewer masks"), "{text}");
+}
+
+/// A segment that drew nothing from libtorch's generator does not set it back: what is drawn from it in that moment is
+/// new.
+#[test]
+fn a_generator_that_a_segment_did_not_move_stays_where_it_is() {
+    let _alone = alone();
+    let x = leaf(&[4, 5]);
+    let rand = || Vec::<f32>::try_from(Tensor::rand([5], float())).unwrap();
+    tch::manual_seed(1);
+    let expected = [rand(), rand(), rand()];
+    tch::manual_seed(1);
+    let meanwhile = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let found = Arc::clone(&meanwhile);
+    let again = move |x: &Tensor| {
+        *found.lock().unwrap() = rand();
+        x * 2.0
+    };
+    let y = checkpoint(changing(|x| x * 2.0, again), &x);
+    let before = rand();
+    y.sum(None).backward();
+    let meanwhile = meanwhile.lock().unwrap().clone();
+    assert_eq!([before, meanwhile, rand()], expected);
+}
+
+/// Neither a module nor a segment is lost with the run that panicked.
+#[test]
+fn after_a_panic_a_segment_can_be_run_again() {
+    let _alone = alone();
+    let x = leaf(&[4, 5]);
+    let calls = AtomicUsize::new(0);
+    let panics_at_first =
+        tch::nn::func_t(move |x, _| match calls.fetch_add(1, Ordering::Relaxed) {
+            0 => panic!("no luck"),
+            _ => x * 2.0,
+        });
+    let module = Checkpoint::new(panics_at_first);
+    let (shared, input) = (module.clone(), x.shallow_clone());
+    assert_eq!(
+        panic_text(AssertUnwindSafe(move || drop(shared.forward_t(&input, true)))),
+        "no luck"
+    );
+    assert_eq!(module.forward_t(&x, true), &x * 2.0);
+
+    let calls = AtomicUsize::new(0);
+    let panics_then = move |x: &Tensor| match calls.fetch_add(1, Ordering::Relaxed) {
+        1 => panic!("no luck"),
+        _ => x * 2.0,
+    };
+    let loss = checkpoint(panics_then, &x).sum(None);
+    let backward = || Tensor::f_run_backward(&[&loss], &[&x], true, false);
+    let error = backward().unwrap_err().to_string();
+    assert!(error.contains("no luck"), "{error}");
+    assert_eq!(backward().unwrap()[0], x.detach().full_like(2.0));
 }

@@ -3,6 +3,8 @@
 mod common;
 
 use std::sync::MutexGuard;
+#[cfg(recompute)]
+use std::sync::{Arc, Mutex};
 
 use common::{
     SHAPES, alone, assert_binomial, assert_close, assert_same_bits, channels_last, count_kept,
@@ -259,4 +261,29 @@ fn drop_connect_on_a_gpu() {
     let layer = drop_connect(vs.root(), 8, 4, Default::default()).unwrap().with_seed(1);
     let y = layer.forward_t(&Tensor::ones([16, 8], (Kind::Float, gpu)), true);
     assert_eq!((y.device(), y.size()), (gpu, vec![16, 4]));
+}
+
+/// A checkpoint runs its segment again as it ran it first: with autocast on, or off.
+#[cfg(recompute)]
+#[test]
+fn a_segment_is_run_again_with_the_autocast_of_its_first_run() {
+    let Some((gpu, _alone)) = gpu() else { return };
+    let x = Tensor::randn([16, 8], (Kind::Float, gpu)).set_requires_grad(true);
+    let w = Tensor::randn([8, 8], (Kind::Float, gpu)).set_requires_grad(true);
+    for on in [true, false] {
+        let kinds = Arc::new(Mutex::new(Vec::new()));
+        let (seen, shared) = (Arc::clone(&kinds), w.shallow_clone());
+        let segment = move |x: &Tensor| {
+            let y = x.matmul(&shared);
+            seen.lock().unwrap().push(y.kind());
+            y
+        };
+        let y = tch::autocast(on, || checkpoint(segment, &x));
+        // The backward pass is called the other way.
+        tch::autocast(!on, || y.to_kind(Kind::Float).sum(Kind::Float).backward());
+        let kinds = kinds.lock().unwrap();
+        assert_eq!(kinds.len(), 2);
+        assert_eq!(kinds[0] == Kind::Half, on);
+        assert_eq!(kinds[0], kinds[1]);
+    }
 }

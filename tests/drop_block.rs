@@ -11,7 +11,7 @@ use tch::{CModule, Kind, Tensor};
 use tch_dropout::{DropBlock, Dropout, Error, MonteCarlo, Stream};
 
 /// Two inputs of each number of dimensions, with blocks up to the whole map and larger.
-const CASES: [(&[i64], i64); 12] = [
+const CASES: [(&[i64], i64); 13] = [
     (&[3, 4, 20], 1),
     (&[3, 4, 20], 5),
     (&[3, 4, 7], 7),
@@ -20,6 +20,7 @@ const CASES: [(&[i64], i64); 12] = [
     (&[2, 3, 9, 12], 7),
     (&[2, 3, 5, 12], 5),
     (&[2, 3, 5, 12], 99),
+    (&[2, 3, 12, 5], 7),
     (&[2, 3, 1, 6], 3),
     (&[2, 2, 5, 6, 7], 3),
     (&[2, 2, 5, 6, 7], 5),

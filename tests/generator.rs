@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::env;
+use std::process::Command;
+
 use common::{alone, assert_same_bits, elements};
 use tch::nn::ModuleT;
 use tch::{CModule, Device, Kind, Tensor};
@@ -117,4 +120,53 @@ fn no_draw_of_libtorchs_gives_the_masks_of_a_seed() {
     tch::manual_seed(5);
     let unseeded = elements(0.5).forward_t(&x, true);
     assert_ne!(unseeded, elements(0.5).with_seed(key).forward_t(&x, true));
+}
+
+/// With C++ and without, a key is what `random_` over all numbers draws, and the generator is then where that leaves it:
+/// the masks of a `manual_seed` are the same in both builds.
+#[test]
+fn a_key_is_the_generators_next_64_bits() {
+    let _alone = alone();
+    let x = Tensor::ones([100], FLOAT);
+    // Normal numbers come in pairs, and leave one behind in the generator.
+    for before in [0, 1, 16, 17] {
+        let draw = |key: &dyn Fn()| {
+            tch::manual_seed(5);
+            let _ = Tensor::randn([before], FLOAT);
+            key();
+            let after = Tensor::randn([3], FLOAT);
+            Tensor::cat(&[after, Tensor::rand([3], FLOAT)], 0)
+        };
+        let by_layer = draw(&|| drop(elements(0.5).forward_t(&x, true)));
+        let by_tensor = draw(&|| {
+            let key = Tensor::empty([], (Kind::Int64, Device::Cpu));
+            let _ = key.shallow_clone().random_from_(i64::MIN, None);
+        });
+        assert_same_bits(&by_layer, &by_tensor);
+    }
+}
+
+/// OpenMP may give fewer threads than it is asked for: they share the work of all.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_team_that_is_smaller_than_asked_for_does_all_the_work() {
+    const NAME: &str = "a_team_that_is_smaller_than_asked_for_does_all_the_work";
+    let _alone = alone();
+    // Read when libtorch is loaded, so in a process of its own.
+    if env::var("OMP_THREAD_LIMIT").is_err() {
+        let mut child = Command::new(env::current_exe().unwrap());
+        let child = child.args(["--exact", NAME]).env("OMP_THREAD_LIMIT", "2").output().unwrap();
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && output.contains("1 passed"), "{output}");
+        return;
+    }
+    let x = Tensor::ones([1_000_003], FLOAT);
+    let draw = |threads| {
+        tch::set_num_threads(threads);
+        elements(0.5).with_seed(1).forward_t(&x, true)
+    };
+    let expected = draw(1);
+    // Not the memory of a mask that was there before.
+    let _other = [draw(2), draw(2)].map(|mut y| y.fill_(7.0));
+    assert_same_bits(&draw(8), &expected);
 }

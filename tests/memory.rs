@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::env;
 use std::fs;
+use std::process::Command;
 
 use common::{alone, elements};
 use tch::nn::ModuleT;
@@ -124,4 +126,70 @@ fn monte_carlo_takes_no_more_memory_for_ten_times_the_passes() {
     };
     let (few, many) = (peak(20), peak(200));
     assert!(many - few < 30 * MIB, "{} MiB, then {}", few / MIB, many / MIB);
+}
+
+/// What is left of a process's memory after `work`, beyond what it had before. In a process of its own, whose allocator
+/// returns what is freed at once, so that nothing but this crate keeps it.
+#[cfg(all(recompute, target_env = "gnu"))]
+fn left_by(name: &str, work: impl Fn() -> Vec<Tensor>) -> Option<i64> {
+    if env::var_os("TCH_DROPOUT_ALONE").is_none() {
+        let mut child = Command::new(env::current_exe().unwrap());
+        child.args(["--exact", name]).env("TCH_DROPOUT_ALONE", name);
+        let child = child.env("MALLOC_MMAP_THRESHOLD_", "131072").output().unwrap();
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && output.contains("1 passed"), "{output}");
+        return None;
+    }
+    let small = Tensor::rand([1000], FLOAT);
+    drop(elements(0.5).forward_t(&small, true)); // What is made once is not counted.
+    let before = status("VmRSS:");
+    let _kept = work();
+    Some(status("VmRSS:") - before)
+}
+
+/// Of results that are alive together, one at most is kept for the next.
+#[cfg(all(recompute, target_env = "gnu"))]
+#[test]
+fn pairs_of_results_leave_one_behind() {
+    let _alone = alone();
+    let x = Tensor::zeros([MIB], FLOAT);
+    let pairs = || {
+        for _ in 0..50 {
+            let _pair = [elements(0.5).forward_t(&x, true), elements(0.5).forward_t(&x, true)];
+        }
+        Vec::new()
+    };
+    let Some(left) = left_by("pairs_of_results_leave_one_behind", pairs) else { return };
+    assert!(left < 4 * MIB + SLACK, "{} MiB", left / MIB);
+}
+
+/// From 32 MiB on, a result is returned to the system at once.
+#[cfg(all(recompute, target_env = "gnu"))]
+#[test]
+fn a_result_of_many_mebibytes_leaves_nothing_behind() {
+    let _alone = alone();
+    let x = Tensor::zeros([8 * MIB], FLOAT);
+    let one = || {
+        drop(elements(0.5).forward_t(&x, true));
+        Vec::new()
+    };
+    let name = "a_result_of_many_mebibytes_leaves_nothing_behind";
+    let Some(left) = left_by(name, one) else { return };
+    assert!(left < SLACK, "{} MiB", left / MIB);
+}
+
+/// A result does not hold a block that is much larger than itself.
+#[cfg(all(recompute, target_env = "gnu"))]
+#[test]
+fn a_small_result_does_not_keep_a_large_block() {
+    let _alone = alone();
+    let large = Tensor::zeros([7 * MIB], FLOAT);
+    let small = Tensor::zeros([MIB], FLOAT);
+    let large_then_small = || {
+        drop(elements(0.5).forward_t(&large, true));
+        vec![elements(0.5).forward_t(&small, true)]
+    };
+    let name = "a_small_result_does_not_keep_a_large_block";
+    let Some(left) = left_by(name, large_then_small) else { return };
+    assert!(left < 4 * MIB + SLACK, "{} MiB", left / MIB);
 }

@@ -9,8 +9,8 @@ use common::{device, elements, float, nonzero, panic_text};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 use tch_dropout::{
-    DropConnectConfig, Error, MonteCarlo, MonteCarloError, TrueDropout, apply_mask, drop_connect,
-    element_mask,
+    DropBlock, DropConnectConfig, Error, MonteCarlo, MonteCarloError, TrueDropout, apply_mask,
+    drop_connect, element_mask,
 };
 
 fn folded(passes: i64, fold: i64) -> MonteCarlo {
@@ -192,6 +192,7 @@ fn assert_mixed(x: &Tensor, before: impl Fn(&Tensor) -> Tensor) {
     let layer = TrueDropout::columns(0.5).unwrap();
     let dropped = |x: &Tensor| {
         let y = layer.f_forward_t(&before(x).transpose(0, 1).reshape([-1, 4]), true)?;
+        let y = if y.is_complex() { y.abs() } else { y };
         Ok(y.reshape([6, -1, 4]).transpose(0, 1).contiguous())
     };
     let [panic, _] = texts(folded(7, 3), x, dropped, Tensor::shallow_clone);
@@ -266,6 +267,30 @@ fn an_error_that_the_model_keeps_to_itself() {
     assert!(matches!(error, Error::MonteCarlo(MonteCarloError::Nested)), "{error}");
 }
 
+/// Steps that are close to each other are still mixed; so are those that only have other imaginary parts.
+#[test]
+fn a_small_difference_shows_mixing() {
+    let ones = Tensor::ones([2, 6, 4], float());
+    let of_steps = |difference: f64| {
+        let later = Tensor::from_slice(&[0f32, 0.0, 0.0, 1.0, 1.0, 1.0]).to_device(device());
+        &ones + later.reshape([1, 6, 1]) * difference
+    };
+    assert_mixed(&of_steps(0.01), Tensor::shallow_clone);
+    assert_mixed(&of_steps(1.0), |x| Tensor::complex(&x.ones_like(), x));
+}
+
+/// DropBlock rescales by what the whole pass keeps.
+#[test]
+fn rows_that_are_mixed_before_drop_block() {
+    let layer = DropBlock::new(0.3, 2).unwrap();
+    let dropped = |x: &Tensor| {
+        let y = layer.f_forward_t(&x.transpose(0, 1).reshape([-1, 1, 4]), true)?;
+        Ok(y.reshape([6, -1, 4]).transpose(0, 1).contiguous())
+    };
+    let [panic, _] = texts(folded(7, 3), &nonzero(&[2, 6, 4]), dropped, Tensor::shallow_clone);
+    assert!(panic.starts_with("an input of a layer, of shape [24, 1, 4]"), "{panic}");
+}
+
 /// Where each row has draws of its own, it does not matter where the row is.
 #[test]
 fn rows_that_share_no_draw_may_be_mixed() {
@@ -304,6 +329,23 @@ fn rounding_is_no_mixing() {
         let model = |x: &Tensor, train| {
             let first = layer.forward_t(&x.to_kind(kind).matmul(&weight), train);
             layer.forward_t(&first.relu().matmul(&weight), train).to_kind(Kind::Float)
+        };
+        folded(9, 4).regress(model, &x).unwrap();
+    }
+}
+
+/// One unit in half precision's last place, by a row's place in the batch, is within its rounding.
+#[test]
+fn a_unit_in_the_last_place_is_no_mixing() {
+    let x = Tensor::ones([3, 8], float());
+    let layer = TrueDropout::columns(0.5).unwrap();
+    for (kind, unit) in [(Kind::BFloat16, 2f64.powi(-7)), (Kind::Half, 2f64.powi(-10))] {
+        let model = |x: &Tensor, train| {
+            let rows = x.size()[0];
+            let place = Tensor::arange(rows, float()).ge(rows as f64 / 2.0).to_kind(Kind::Float);
+            let place = (place * unit + 1.0).unsqueeze(1);
+            let rounded = (x * &place).to_kind(kind);
+            layer.forward_t(&rounded, train).to_kind(Kind::Float) / place
         };
         folded(9, 4).regress(model, &x).unwrap();
     }

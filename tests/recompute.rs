@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_same_bits, device};
+use common::{assert_same_bits, device, seeded};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 use tch_dropout::{Error, Stream, TrueDropout, drop_connect};
@@ -214,4 +214,39 @@ fn a_negated_view_is_multiplied_by_its_value() {
     assert_same_bits(&ours, &(&x * mask(0.5, &x)));
     let y = TrueDropout::elements(1e-20).unwrap().forward_t(&x, true);
     assert_eq!(y, -complex.imag());
+}
+
+/// Its memory is dense, and still not its value.
+#[test]
+fn a_negated_tensor_is_multiplied_by_its_value() {
+    let (x, residual) =
+        (leaf(&[30, 70], Kind::Float).detach(), leaf(&[30, 70], Kind::Float).detach());
+    let (minus_x, minus_residual) = (x.internal_neg_view(), residual.internal_neg_view());
+    assert!(minus_x.is_neg() && minus_x.is_contiguous());
+    assert_eq!(layer(0.5).forward_t(&minus_x, true), -&x * mask(0.5, &x));
+    let product = &x * mask(0.5, &x);
+    assert_eq!(layer(0.5).forward_add(&x, &minus_residual, true), &product - &residual);
+    assert_eq!(layer(0.5).forward_add(&minus_x, &residual, true), &residual - &product);
+}
+
+/// Without a seed, a mask lies in memory as `x` does, and what meets it may lie there in another order.
+#[test]
+fn a_residual_and_a_gradient_in_another_order_than_a_transposed_input() {
+    let _generator = seeded();
+    let x = (Tensor::rand([70, 30], (Kind::Float, device())) + 1.0).tr();
+    let draw = |draw: &dyn Fn() -> Tensor| {
+        tch::manual_seed(3);
+        draw()
+    };
+    let layer = TrueDropout::elements(0.5).unwrap();
+    let y = draw(&|| layer.forward_t(&x, true));
+    let kept = y.ne(0).to_kind(Kind::Float);
+    assert_same_bits(&y, &(&x * &kept * 2.0));
+    for residual in [Tensor::randn([30, 70], (Kind::Float, device())), Tensor::randn_like(&x)] {
+        let sum = draw(&|| layer.forward_add(&x, &residual, true));
+        assert_same_bits(&sum, &(&residual + &y));
+        let leaf = x.detach().set_requires_grad(true);
+        let y = draw(&|| layer.forward_t(&leaf, true));
+        assert_same_bits(&gradient(&y, &leaf, &residual), &(&residual * &kept * 2.0));
+    }
 }

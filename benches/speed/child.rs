@@ -8,9 +8,10 @@ use std::process::{Child, Command};
 use anyhow::{Context, Result, bail, ensure};
 use tch::Device;
 
-use crate::{chain, checkpoint, gpu, transformer};
+use crate::{chain, checkpoint, debug, gpu, transformer};
 
 const SPIN: &str = "spin";
+pub const DEBUG: &str = "debug";
 
 /// Does the work of a process that [`measure`] starts.
 pub fn run(work: &str, size: i64, device: Device) -> Result<()> {
@@ -20,20 +21,32 @@ pub fn run(work: &str, size: i64, device: Device) -> Result<()> {
         }
     }
     let figures = match work.split_once(' ') {
-        Some(("chain", chain)) => chain::measure(chain, size, device)?,
-        Some(("checkpoint", variant)) => checkpoint::measure(variant, size)?,
-        Some(("transformer", dropout)) => transformer::measure(dropout, device)?,
+        Some(("chain", chain)) => chain::measure(chain, size, device)?.to_vec(),
+        Some(("checkpoint", variant)) => checkpoint::measure(variant, size)?.to_vec(),
+        Some(("transformer", dropout)) => transformer::measure(dropout, device)?.to_vec(),
+        None if work == DEBUG => debug::measure(size)?.to_vec(),
         _ => bail!("unknown work '{work}'"),
     };
-    writeln!(io::stdout(), "{}", figures.map(|figure| figure.to_string()).join(" "))?;
+    let figures: Vec<String> = figures.iter().map(f64::to_string).collect();
+    writeln!(io::stdout(), "{}", figures.join(" "))?;
     Ok(())
 }
 
 /// Two times in seconds, and the peak of memory in bytes, measured in a new process.
 pub fn measure(work: &str, size: i64, device: Device) -> Result<[f64; 3]> {
+    measure_in(this_program()?, work, size, device)
+}
+
+/// The figures of some work in a new process of this bench, which `program` starts.
+pub fn measure_in<const N: usize>(
+    mut program: Command,
+    work: &str,
+    size: i64,
+    device: Device,
+) -> Result<[f64; N]> {
     let device = if device.is_cuda() { "cuda" } else { "cpu" };
     let arguments = ["--child", work, "--size", &size.to_string(), "--device", device];
-    let output = this_program()?.args(arguments).output()?;
+    let output = program.args(arguments).output()?;
     ensure!(output.status.success(), "{work}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
     let figures: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;

@@ -7,6 +7,7 @@ mod chain;
 mod checkpoint;
 mod child;
 mod contest;
+mod debug;
 mod family;
 mod goals;
 mod gpu;
@@ -85,6 +86,8 @@ enum Part {
     Checkpoint,
     /// A training step of a transformer encoder
     Transformer,
+    /// Only if asked for: this crate in a debug build, which compiles tch and torch-sys once more (minutes)
+    Debug,
 }
 
 /// The probabilities of dropping in the table: one that needs one bit per element, and one that needs more.
@@ -177,6 +180,13 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     if wanted(Part::Transformer) {
         let table = transformer::table(device, effort)?;
         writeln!(out, "\na training step of a transformer encoder\n{table}")?;
+    }
+    if args.only == Some(Part::Debug) {
+        let (side, table) = (debug::SIDE, debug::table()?);
+        writeln!(
+            out,
+            "\nin builds without optimization, [{side}, {side}], f32, with backward\n{table}"
+        )?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/SequenceNumber.h>
 #include <ATen/autocast_mode.h>
@@ -109,6 +110,16 @@ extern "C" bool tch_dropout_set_generator_state(const Tensor *on, const Tensor *
     generator.set_state(*state);
   };
   return try_to(set, tell, to);
+}
+
+// 64 random bits of the CPU's generator: what `random_` over all numbers draws for an element, without a tensor.
+extern "C" bool tch_dropout_random64(uint64_t *bits, Tell tell, void *to) {
+  auto draw = [&] {
+    at::Generator generator = at::detail::getDefaultCPUGenerator();
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    *bits = generator.get<at::CPUGeneratorImpl>()->random64();
+  };
+  return try_to(draw, tell, to);
 }
 
 // The seed of the generator on a GPU tensor's device, and its offset, which moves on by four numbers a thread (libtorch

@@ -55,6 +55,14 @@ impl Setting {
     }
 }
 
+/// 64 random bits of the CPU's generator.
+pub(crate) fn random64() -> Result<u64> {
+    let (mut bits, mut error) = (0, String::new());
+    // SAFETY: a number to write to, and the `String` that `tell` expects.
+    let worked = unsafe { tch_dropout_random64(&mut bits, tell, (&raw mut error).cast()) };
+    if worked { Ok(bits) } else { Err(TchError::Torch(error).into()) }
+}
+
 /// The seed of the generator on a GPU tensor's device, and an offset that nobody else gets: the generator moves on, as for a
 /// kernel of libtorch's that draws four numbers a thread. Waits for nothing.
 pub(crate) fn take_offset(on: &Tensor) -> Result<(u64, u64)> {
@@ -146,6 +154,7 @@ unsafe extern "C" {
     safe fn tch_dropout_autocast() -> Autocast;
     safe fn tch_dropout_enter_autocast(autocast: Autocast);
     safe fn tch_dropout_leave_autocast(before: Autocast);
+    fn tch_dropout_random64(bits: *mut u64, tell: Tell, to: *mut c_void) -> bool;
     fn tch_dropout_take_offset(
         on: *const C_tensor,
         seed: *mut u64,

@@ -39,15 +39,22 @@ impl Bernoulli {
         for plane in 0..digits.min(PLANES) {
             let bits = self.counter.plane(tile, plane.into());
             let digit = ((threshold >> (63 - plane) & 1) as u32).wrapping_neg();
-            for ((dropped, tied), bits) in dropped.iter_mut().zip(&mut tied).zip(bits) {
-                *dropped |= *tied & digit & !bits;
-                *tied &= !(digit ^ bits);
+            let mut l = 0;
+            while l < WORDS {
+                dropped[l] |= tied[l] & digit & !bits[l];
+                tied[l] &= !(digit ^ bits[l]);
+                l += 1;
             }
         }
         if digits > PLANES {
             self.settle_ties(tile, threshold << PLANES, &mut tied, &mut dropped);
         }
-        dropped.map(|dropped| !dropped)
+        let mut l = 0;
+        while l < WORDS {
+            dropped[l] = !dropped[l];
+            l += 1;
+        }
+        dropped
     }
 
     /// Compares the ties' further bits with the threshold's, in the order of their words and bits.
@@ -72,8 +79,12 @@ impl Bernoulli {
 /// Bit l is set if word l has a tie.
 #[inline(always)]
 fn words_with_ties(tied: &Keep) -> u64 {
-    let bits = tied.iter().enumerate().map(|(l, &tied)| u64::from(tied != 0) << l);
-    bits.fold(0, |words, bit| words | bit)
+    let (mut words, mut l) = (0, 0);
+    while l < WORDS {
+        words |= ((tied[l] != 0) as u64) << l;
+        l += 1;
+    }
+    words
 }
 
 /// A tile's further random words, drawn 64 at a time.

@@ -32,8 +32,10 @@ impl<W: Word> Fill<Bernoulli> for Mask<W> {
         let (rows, rest) = out.as_chunks_mut::<WORDS>();
         let last = rows.len();
         let row = |j: usize, row: &mut [W]| {
-            for (out, keep) in row.iter_mut().zip(keep) {
-                *out = W::select(keep >> j & 1, self.keep_value);
+            let mut l = 0;
+            while l < row.len() {
+                row[l] = W::select(keep[l] >> j & 1, self.keep_value);
+                l += 1;
             }
         };
         rows.iter_mut().enumerate().for_each(|(j, out)| row(j, out));
@@ -57,8 +59,11 @@ impl<T: Number> Fill<Bernoulli> for Product<'_, T> {
             (out.as_chunks_mut::<WORDS>(), x.as_chunks::<WORDS>());
         let last = rows.len();
         let row = |j: usize, row: &mut [T], x: &[T]| {
-            for ((out, &x), keep) in row.iter_mut().zip(x).zip(keep) {
-                *out = T::round(x.widen() * T::Wide::select(keep >> j & 1, self.keep_value));
+            let mut l = 0;
+            while l < row.len() {
+                row[l] =
+                    T::round(x[l].widen() * T::Wide::select(keep[l] >> j & 1, self.keep_value));
+                l += 1;
             }
         };
         rows.iter_mut().zip(x_rows).enumerate().for_each(|(j, (out, x))| row(j, out, x));
@@ -80,11 +85,13 @@ impl<T: Number> Fill<Bernoulli> for Shift<'_, T> {
     fn tile(&self, keep: &Keep, start: usize, out: &mut [T]) {
         self.product.tile(keep, start, out);
         for (j, row) in out.chunks_mut(WORDS).enumerate() {
-            for (out, keep) in row.iter_mut().zip(keep) {
-                let keep = keep >> j & 1;
+            let (keep, mut l) = (&keep[..row.len()], 0);
+            while l < row.len() {
+                let keep = keep[l] >> j & 1;
                 let shift = T::Wide::select(keep, self.shift_kept)
                     + T::Wide::select(1 - keep, self.shift_dropped);
-                *out = T::round(out.widen() + shift);
+                row[l] = T::round(row[l].widen() + shift);
+                l += 1;
             }
         }
     }
@@ -98,8 +105,11 @@ impl<T: Number> Fill<Normal> for Factors<T> {
 
     #[inline(always)]
     fn tile(&self, factors: &[f32; TILE], _start: usize, out: &mut [T]) {
-        for (out, &factor) in out.iter_mut().zip(factors) {
-            *out = T::round(factor.into());
+        let factors = &factors[..out.len()];
+        let mut e = 0;
+        while e < out.len() {
+            out[e] = T::round(factors[e].into());
+            e += 1;
         }
     }
 }
@@ -114,9 +124,11 @@ impl<T: Number> Fill<Normal> for Scaled<'_, T> {
 
     #[inline(always)]
     fn tile(&self, factors: &[f32; TILE], start: usize, out: &mut [T]) {
-        let x = &self.x[start..start + out.len()];
-        for ((out, &x), &factor) in out.iter_mut().zip(x).zip(factors) {
-            *out = T::round(x.widen() * T::round(factor.into()).widen());
+        let (x, factors) = (&self.x[start..start + out.len()], &factors[..out.len()]);
+        let mut e = 0;
+        while e < out.len() {
+            out[e] = T::round(x[e].widen() * T::round(factors[e].into()).widen());
+            e += 1;
         }
     }
 }
@@ -134,8 +146,10 @@ impl<S: Source, T: Number, F: Fill<S, Element = T>> Fill<S> for Sum<'_, F, T> {
     fn tile(&self, drawn: &S::Tile, start: usize, out: &mut [T]) {
         self.product.tile(drawn, start, out);
         let residual = &self.residual[start..start + out.len()];
-        for (out, &residual) in out.iter_mut().zip(residual) {
-            *out = T::round(residual.widen() + out.widen());
+        let mut e = 0;
+        while e < out.len() {
+            out[e] = T::round(residual[e].widen() + out[e].widen());
+            e += 1;
         }
     }
 }

@@ -40,7 +40,11 @@ impl Source for Normal {
         let rows = numbers.as_chunks_mut::<ROW>().0.iter_mut();
         for (plane, row) in rows.enumerate().take(elements.div_ceil(ROW)) {
             *row = standard_normals(self.counter.plane(tile, plane as u64));
-            row.iter_mut().for_each(|number| *number = 1.0 + self.deviation * *number);
+            let mut i = 0;
+            while i < ROW {
+                row[i] = 1.0 + self.deviation * row[i];
+                i += 1;
+            }
         }
         numbers
     }
@@ -80,10 +84,12 @@ mod cephes {
 #[inline(always)]
 fn standard_normals(words: [u32; WORDS]) -> [f32; ROW] {
     let mut numbers = [0.0; ROW];
-    for (i, word) in words.into_iter().enumerate() {
-        let radius = (-2.0 * ln(unit(word))).sqrt();
-        let (sin, cos) = sin_cos(word.wrapping_mul(LATTICE));
+    let mut i = 0;
+    while i < WORDS {
+        let radius = (-2.0 * ln(unit(words[i]))).sqrt();
+        let (sin, cos) = sin_cos(words[i].wrapping_mul(LATTICE));
         (numbers[i], numbers[i + WORDS]) = (radius * cos, radius * sin);
+        i += 1;
     }
     numbers
 }
@@ -131,7 +137,12 @@ fn sin_cos(angle: u32) -> (f32, f32) {
 /// The coefficient of the highest power comes first.
 #[inline(always)]
 fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
-    coefficients.into_iter().fold(0.0, |sum, coefficient| sum * x + coefficient)
+    let (mut sum, mut i) = (0.0, 0);
+    while i < N {
+        sum = sum * x + coefficients[i];
+        i += 1;
+    }
+    sum
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ fn round_f16(x: f32) -> f16 {
     let normal =
         magnitude.wrapping_sub(EXPONENT_GAP).wrapping_add(0xFFF + (magnitude >> 13 & 1)) >> 13;
     // The last place of 1/2 is worth 2^-24, as a subnormal's is, so adding 1/2 rounds a small number there.
-    let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits() - 0.5f32.to_bits();
+    let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
     let quiet_nan = 0x7E00 | magnitude >> 13 & 0x3FF;
     let rounded = match magnitude {
         ..0x3880_0000 => subnormal,         // below 2^-14

@@ -22,24 +22,34 @@ pub(crate) fn words(key: u64, high: u64, low: u64) -> [u32; WORDS] {
     let mut key = [key as u32, (key >> 32) as u32];
     let [mut c0, mut c1] = [[0; SIDE_BY_SIDE]; 2];
     let [mut c2, mut c3] = [[high; SIDE_BY_SIDE], [high >> 32; SIDE_BY_SIDE]];
-    for i in 0..SIDE_BY_SIDE {
+    // `while`, here and in src/cpu: in a build without optimization, each step of a `for` is several calls.
+    let mut i = 0;
+    while i < SIDE_BY_SIDE {
         let low = low.wrapping_add(i as u64);
         (c0[i], c1[i]) = (low, low >> 32);
+        i += 1;
     }
     for _ in 0..ROUNDS {
-        for i in 0..SIDE_BY_SIDE {
+        let mut i = 0;
+        while i < SIDE_BY_SIDE {
             let product0 = (c0[i] & LOW_WORD) * MULTIPLIERS[0];
             let product1 = (c2[i] & LOW_WORD) * MULTIPLIERS[1];
             c0[i] = (product1 >> 32) ^ c1[i] ^ u64::from(key[0]);
             c1[i] = product1;
             c2[i] = (product0 >> 32) ^ c3[i] ^ u64::from(key[1]);
             c3[i] = product0;
+            i += 1;
         }
         key = [key[0].wrapping_add(KEY_STEPS[0]), key[1].wrapping_add(KEY_STEPS[1])];
     }
     let mut words = [0; WORDS];
-    for (words, lanes) in words.as_chunks_mut::<SIDE_BY_SIDE>().0.iter_mut().zip([c0, c1, c2, c3]) {
-        *words = lanes.map(|lane| lane as u32);
+    let mut i = 0;
+    while i < SIDE_BY_SIDE {
+        words[i] = c0[i] as u32;
+        words[i + SIDE_BY_SIDE] = c1[i] as u32;
+        words[i + 2 * SIDE_BY_SIDE] = c2[i] as u32;
+        words[i + 3 * SIDE_BY_SIDE] = c3[i] as u32;
+        i += 1;
     }
     words
 }

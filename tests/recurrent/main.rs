@@ -4,6 +4,7 @@
 mod common;
 
 mod between;
+mod directions;
 mod errors;
 mod layers;
 mod monte_carlo;
