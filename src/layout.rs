@@ -46,6 +46,8 @@ impl Layout {
                 None => x.is_contiguous(),
                 Some(strides) => x.stride() == *strides && is_dense(&self.size, strides),
             }
+            // libtorch's zeros that are not stored, and tensors without elements, have no memory.
+            && !x.data_ptr().is_null()
     }
 }
 
@@ -60,4 +62,17 @@ pub(crate) fn is_dense(size: &[i64], strides: &[i64]) -> bool {
             step *= size;
             fits
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_that_are_not_stored_lie_nowhere() {
+        let options = (Kind::Float, Device::Cpu);
+        let layout = Layout::contiguous(&[3], Kind::Float);
+        assert!(layout.is_of(&Tensor::zeros([3], options)));
+        assert!(!layout.is_of(&Tensor::internal_efficientzerotensor([3], options)));
+    }
 }

@@ -127,10 +127,10 @@ pub(super) fn elements_of<'a, T: Element>(x: &'a Tensor, layout: &Layout) -> Opt
         return None;
     }
     let memory = x.data_ptr().cast::<T>().cast_const();
-    if memory.is_null() || !memory.is_aligned() {
+    if !memory.is_aligned() {
         return None;
     }
-    // SAFETY: dense, on the CPU and of this kind (checked above), so that `numel` elements lie side by side
+    // SAFETY: dense, in memory, on the CPU and of this kind (checked above), so that `numel` elements lie side by side
     // from `memory` on, aligned. The tensor keeps its memory while it is borrowed. That nobody writes to an
     // input meanwhile is the rule for libtorch's own operations too.
     Some(unsafe { std::slice::from_raw_parts(memory, x.numel()) })

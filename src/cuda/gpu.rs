@@ -99,7 +99,9 @@ impl Gpu {
         let counter = Counter::of_stream(1, 2, 3, 4);
         let numbers = Numbers::new(counter, Probability::new(0.1)?, outcome);
         let layout = Layout::contiguous(&[10 * TILE as i64 - 1], kind);
-        let here = Tensor::f_ones(&layout.size, (kind, Device::Cpu))?;
+        // Each of them another, and rounded: a vector in the wrong order, or two operations in one, shows.
+        let here = Tensor::f_arange(layout.size[0], (Kind::Float, Device::Cpu))?;
+        let here = here.f_div_scalar(3.0)?.f_to_kind(kind)?;
         let there = here.f_to_device(self.device)?;
         let (expected, inputs) = match inputs {
             Inputs::None => (Some(cpu::mask(&numbers, &layout)?), Inputs::None),

@@ -25,8 +25,9 @@ unsigned first_block, end_block;
 
 // The words for what went wrong last.
 std::string text;
-// How many contexts are current.
-int depth = 0;
+// Devices' primary contexts, and which of them are current.
+char contexts[2];
+std::vector<char *> current;
 
 int result_of(const char *function) {
   if (failing != function)
@@ -48,7 +49,7 @@ extern "C" void emulator_set(const char *new_failing, int new_version, int new_c
   failing = new_failing, version = new_version, capability = new_capability, processors = new_processors;
   first_element = new_first_element, first_block = new_first_block, end_block = new_end_block;
 }
-extern "C" int emulator_depth() { return depth; }
+extern "C" int emulator_depth() { return current.size(); }
 
 extern "C" int cuInit(unsigned) { return result_of(__func__); }
 extern "C" int cuDriverGetVersion(int *to) { return *to = version, result_of(__func__); }
@@ -60,26 +61,28 @@ extern "C" int cuDeviceGetAttribute(int *value, int attribute, int) {
   return result_of(__func__);
 }
 
-extern "C" int cuDevicePrimaryCtxRetain(void **context, int) {
-  *context = &kernels;
+extern "C" int cuDevicePrimaryCtxRetain(void **context, int device) {
+  *context = &contexts[device];
   return result_of(__func__);
 }
 
 extern "C" int cuCtxPushCurrent_v2(void *context) {
-  int result = context == &kernels ? result_of(__func__) : 201;
-  depth += result == 0;
+  char *pushed = static_cast<char *>(context);
+  int result = pushed == &contexts[0] || pushed == &contexts[1] ? result_of(__func__) : 201;
+  if (result == 0)
+    current.push_back(pushed);
   return result;
 }
 
 extern "C" int cuCtxPopCurrent_v2(void **context) {
-  *context = &kernels;
-  --depth;
+  *context = current.back();
+  current.pop_back();
   return 0;
 }
 
 extern "C" int cuModuleLoadData(void **module, const void *ptx) {
   *module = const_cast<void *>(ptx);
-  return depth == 1 ? result_of(__func__) : 201;
+  return current.size() == 1 ? result_of(__func__) : 201;
 }
 
 extern "C" int cuModuleGetFunction(void **function, void *module, const char *name) {
@@ -114,7 +117,8 @@ extern "C" int cuLaunchKernel(void *function, unsigned blocks, unsigned y, unsig
           return emulator::Array{};
         return emulator::Array{start + size * first_element, start + size * job.elements};
       };
-      bool is_right = depth == 1 && y == 1 && z == 1 && shared == 0 && !extra && uintptr_t(stream) == 1000;
+      uintptr_t stream_of_context = current.size() == 1 ? 1000 + (current[0] - contexts) : 0;
+      bool is_right = uintptr_t(stream) == stream_of_context && y == 1 && z == 1 && shared == 0 && !extra;
       text = is_right ? emulator::run(blocks, {first_block, end_block}, threads, {array(job.x), array(job.residual)}, array(job.y),
                                       [&] { kernel(job); })
                       : "a launch with other settings, or without a context";

@@ -123,6 +123,17 @@ fn a_kernel_that_is_wrong_is_not_trusted() {
     assert!(!product(&emulator.gpu()).unwrap());
 }
 
+/// A launch is on the stream of its context's device.
+#[test]
+fn every_gpu_has_a_context_and_a_stream_of_its_own() {
+    let (emulator, _alone) = Emulator::usual();
+    let driver = emulator.driver_without(None).unwrap();
+    for index in [0, 1, 0] {
+        assert!(product(&Gpu::new(driver, index, Device::Cpu).unwrap()).unwrap(), "{index}");
+    }
+    assert_eq!(emulator.depth(), 0);
+}
+
 /// What is kept for a GPU is shared by all threads, those of libtorch's backward passes included.
 #[test]
 fn threads_share_a_gpu() {

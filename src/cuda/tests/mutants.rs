@@ -7,8 +7,8 @@ use tch::Kind;
 
 use super::emulated::{Emulator, Settings, alone, source};
 use super::kernels::{
-    ROUNDS, THRESHOLDS, check, check_definition, check_unaligned, thresholds_with_equal_words,
-    with_planes,
+    ROUNDS, THRESHOLDS, check, check_definition, check_planes, check_unaligned,
+    thresholds_with_equal_words,
 };
 use crate::numbers::PLANES;
 
@@ -22,6 +22,7 @@ const MUTANTS: &[(&str, usize, &str)] = &[
     // The second word is never taken, or always.
     ("word == first ? next_word() < second : word < first", 0, "word < first"),
     ("is_equal || all > WORDS", 0, "all > WORDS"),
+    ("is_equal || all > WORDS", 0, "is_equal || all > WORDS + 1"),
     ("2 * lane + 1 < all && words >> 32 == first", 0, "false"),
     // The pool is not filled again.
     ("is_equal || all > WORDS", 0, "is_equal"),
@@ -41,6 +42,8 @@ const MUTANTS: &[(&str, usize, &str)] = &[
     ("element < GROUP && start + element < job.elements", 0, "element < GROUP"),
     ("start + GROUP <= job.elements", 0, "start <= job.elements"),
     ("all_aligned && start", 0, "start"),
+    ("is_aligned(x) && ", 0, ""),
+    ("is_aligned(residual) && ", 0, ""),
     ("group += gridDim.x", 0, "group += gridDim.x + 1"),
     // What is written.
     (
@@ -82,8 +85,7 @@ fn check_all(kernels: &Path) -> Result<(), String> {
     }
     [130, 4097, ROUNDS].into_iter().try_for_each(|size| check(&gpu, 0.1, size, KINDS))?;
     check_unaligned(&gpu, &KINDS[1..])?;
-    let gpu = with_planes(kernels, 1);
-    THRESHOLDS.into_iter().try_for_each(|threshold| check_definition(&gpu, threshold, 1))
+    check_planes(kernels)
 }
 
 #[test]
