@@ -49,6 +49,7 @@ extern "C" void emulator_set(const char *new_failing, int new_version, int new_c
   failing = new_failing, version = new_version, capability = new_capability, processors = new_processors;
   first_element = new_first_element, first_block = new_first_block, end_block = new_end_block;
 }
+extern "C" unsigned emulator_round_to_bf16(unsigned bits) { return BF16::round(__uint_as_float(bits)); }
 extern "C" int emulator_depth() { return current.size(); }
 
 extern "C" int cuInit(unsigned) { return result_of(__func__); }

@@ -109,6 +109,15 @@ impl Emulator {
         unsafe { transmute::<*mut c_void, Depth>(self.find(c"emulator_depth"))() }
     }
 
+    /// The kernels' rounding of a number in single precision, from bits to bits.
+    pub(super) fn round_to_bf16(self, bits: u32) -> u16 {
+        let round = self.find(c"emulator_round_to_bf16");
+        // SAFETY: driver.cpp defines it so.
+        let round = unsafe { transmute::<*mut c_void, unsafe extern "C" fn(u32) -> u32>(round) };
+        // SAFETY: reads nothing but its argument.
+        unsafe { round(bits) as u16 }
+    }
+
     /// The driver, but for a function that is missing; never freed, as that of a process isn't.
     pub(super) fn driver_without(self, missing: Option<&CStr>) -> Option<&'static Driver> {
         let find = |name: &CStr| match missing {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use half::bf16;
 use tch::{Device, Kind, Tensor};
 
 use super::emulated::{Emulator, Settings, alone, source};
@@ -201,6 +202,26 @@ pub(super) fn check_unaligned(gpu: &Gpu, kinds: &[Kind]) -> Result<(), String> {
 fn inputs_need_not_be_aligned() {
     let (emulator, _alone) = Emulator::usual();
     check_unaligned(&emulator.gpu(), &FLOATS).unwrap();
+}
+
+/// A GPU's own NaN has all bits set but the sign, which rounding must not carry into. No CPU's arithmetic gives it, so
+/// that no product shows it here.
+pub(super) fn check_rounding(emulator: Emulator) -> Result<(), String> {
+    let bits =
+        [0x7FFF_FFFF, 0xFFFF_FFFF, 0x7F80_0001, 0x7F80_0000, 0x7F7F_FFFF, 0x3F80_8000, 0x3F81_8000];
+    bits.into_iter().try_for_each(|bits| {
+        let (rounded, expected) =
+            (bf16::from_bits(emulator.round_to_bf16(bits)), bf16::from_f32(f32::from_bits(bits)));
+        let is_same =
+            rounded.to_bits() == expected.to_bits() || rounded.is_nan() && expected.is_nan();
+        if is_same { Ok(()) } else { Err(format!("{bits:#x} becomes {rounded}")) }
+    })
+}
+
+#[test]
+fn a_gpus_nan_stays_one() {
+    let (emulator, _alone) = Emulator::usual();
+    check_rounding(emulator).unwrap();
 }
 
 /// In the order of memory, whatever that of the indices.

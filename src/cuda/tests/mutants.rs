@@ -7,7 +7,7 @@ use tch::Kind;
 
 use super::emulated::{Emulator, Settings, alone, source};
 use super::kernels::{
-    ROUNDS, THRESHOLDS, check, check_definition, check_planes, check_unaligned,
+    ROUNDS, THRESHOLDS, check, check_definition, check_planes, check_rounding, check_unaligned,
     thresholds_with_equal_words,
 };
 use crate::numbers::PLANES;
@@ -53,6 +53,7 @@ const MUTANTS: &[(&str, usize, &str)] = &[
     ),
     ("is_kept ? kept : dropped", 0, "kept"),
     ("bits >> 16 & 1)) >> 16", 0, "0)) >> 16"),
+    ("(bits & 0x7FFFFFFF) > 0x7F800000", 0, "false"),
     (
         "T factor = K::round(1.0f + deviation * number);",
         0,
@@ -79,6 +80,7 @@ fn mutant(text: &str, (from, occurrence, to): (&str, usize, &str)) -> String {
 fn check_all(kernels: &Path) -> Result<(), String> {
     let emulator = Emulator::compile(kernels, &[]);
     emulator.set(Settings::USUAL);
+    check_rounding(emulator)?;
     let gpu = emulator.gpu();
     for threshold in thresholds_with_equal_words().into_iter().chain(THRESHOLDS) {
         check_definition(&gpu, threshold, PLANES)?;
