@@ -129,7 +129,7 @@ bench() {
 
 run_tests() {
     : >results/tests
-    step tests 170 sh "$script" all-tests 100
+    step tests 170 sh "$script" all-tests $((seconds / 4))
     for name in $(names); do
         grep -q " $name " results/tests || echo "test $name: not finished" >>results/cut
     done
