@@ -86,7 +86,7 @@ one_test() {
     start=$(date +%s)
     status=0
     skip=
-    # These emulate a GPU, for which they need a compiler.
+    # Most of these emulate a GPU, for which they need a compiler; the step `kernels` runs the others.
     [ "$1" != tch_dropout ] || skip="--skip cuda::tests"
     # In the foreground, so that the step's limit ends it, too.
     # shellcheck disable=SC2086 # an option and a name, or nothing
@@ -129,7 +129,7 @@ bench() {
 
 run_tests() {
     : >results/tests
-    step tests 170 sh "$script" all-tests 100
+    step tests 170 sh "$script" all-tests $((seconds / 4))
     for name in $(names); do
         grep -q " $name " results/tests || echo "test $name: not finished" >>results/cut
     done
@@ -143,7 +143,7 @@ run_tests() {
 }
 
 tables() {
-    for name in mnist bench-shapes bench-residual bench-chain bench-family bench-transformer bench-curve; do
+    for name in kernels mnist bench-shapes bench-residual bench-chain bench-family bench-transformer bench-curve; do
         [ ! -f "results/$name.log" ] || { echo "== $name" && cat "results/$name.log" && echo; }
     done
     echo "== $(cat results/device)"
@@ -169,6 +169,8 @@ run() {
     timeout 100 release/deps/speed --device "$device" --quick --only curve >results/device 2>&1 ||
         fail "it does not run here: $(tail -n 1 results/device)"
     sed -i 1q results/device
+    # First, while the driver has not compiled the kernels yet.
+    step kernels 60 release/deps/tch_dropout on_a_gpu_too is_compiled_in --nocapture
     step cuda 60 release/deps/cuda
     run_tests
     mnist

@@ -13,19 +13,26 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/gpu.sh");
 const PASSES: &str = "echo test result: ok. 3 passed";
 const FAILS: &str = "echo test result: FAILED. 1 failed; exit 101";
 
+const MEASURES: &str = "echo on a machine of ours; echo \"table of $*\"";
+const TRAINS: &str = "echo macro F1 of $*";
+
+fn program(path: &Path, work: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("#!/bin/sh\n{work}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// A folder as `pack` leaves it, but with these programs.
 fn packed(programs: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let usual = [
-        ("deps/speed", "echo on a machine of ours; echo \"table of $*\""),
+        ("deps/speed", MEASURES),
+        ("deps/tch_dropout", PASSES),
         ("deps/cuda", PASSES),
-        ("examples/mnist", "echo macro F1 of $*"),
+        ("examples/mnist", TRAINS),
     ];
     for (name, work) in usual.iter().chain(programs) {
-        let path = folder.path().join("release").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, format!("#!/bin/sh\n{work}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        program(&folder.path().join("release").join(name), work);
     }
     folder
 }
@@ -63,7 +70,7 @@ fn it_ends_with_the_tables() {
         "table of --device cuda --only chain",
         "== on a machine of ours",
         "tests/cuda.rs: test result: ok. 3 passed",
-        "1 of 1 files of tests pass", // The pages ask nothing of a GPU.
+        "2 of 2 files of tests pass", // The pages ask nothing of a GPU.
     ] {
         assert!(text.contains(words), "{words:?} in {text}");
     }
@@ -77,7 +84,7 @@ fn a_test_gets_the_device_and_its_failure_is_named() {
     let folder = packed(&[("deps/fails", FAILS), ("deps/checks", checks)]);
     let (success, text) = run(folder.path(), &["--device", "cpu"]);
     assert!(!success);
-    assert!(text.contains("1 of 2 files of tests pass"), "{text}");
+    assert!(text.contains("2 of 3 files of tests pass"), "{text}");
     assert!(text.contains("failed: test fails: see results/test-fails.log"), "{text}");
     assert!(text.contains("--device cpu --quick --only family"), "{text}");
     assert!(fs::read_to_string(folder.path().join("results/test-fails.log")).is_ok());
@@ -89,12 +96,66 @@ fn what_takes_too_long_is_cut_and_said() {
     let (success, text) = run(folder.path(), &["--seconds", "3"]);
     assert!(success, "to be cut is no failure: {text}");
     for words in [
-        "1 of 2 files of tests pass",
+        "2 of 3 files of tests pass",
         "cut: tests: cut after ",
         "cut: test slow: not finished",
         "cut: bench-shapes: left out, no time",
     ] {
         assert!(text.contains(words), "{words:?} in {text}");
+    }
+}
+
+#[test]
+fn a_slow_test_is_cut_and_the_others_go_on() {
+    let folder = packed(&[("deps/slow", "exec sleep 100"), ("deps/strides", PASSES)]);
+    let (success, text) = run(folder.path(), &["--seconds", "8"]);
+    assert!(success, "{text}");
+    for words in ["2 of 3 files of tests pass", "cut: test slow: cut after 2 s", "only curve"] {
+        assert!(text.contains(words), "{words:?} in {text}");
+    }
+}
+
+/// A cargo and a strip that only name and copy the programs.
+#[test]
+fn what_cargo_builds_is_packed_and_run() {
+    let repository = tempfile::tempdir().unwrap();
+    let path = |name: &str| repository.path().join(name);
+    fs::create_dir(path("scripts")).unwrap();
+    fs::copy(SCRIPT, path("scripts/gpu.sh")).unwrap();
+    let built = path("target/release");
+    for (name, work) in
+        [("strides", PASSES), ("tch_dropout", PASSES), ("cuda", PASSES), ("speed", MEASURES)]
+    {
+        program(&built.join(format!("deps/{name}-0123456789abcdef")), work);
+    }
+    for name in ["mnist", "mnist-0123456789abcdef", "mnist.d"] {
+        program(&built.join("examples").join(name), TRAINS);
+    }
+    let says = |name: &str| {
+        format!(
+            "echo '  Executable tests/{name}.rs (target/release/deps/{name}-0123456789abcdef)' >&2"
+        )
+    };
+    let tests = ["strides", "tch_dropout", "cuda"].map(says).join("; ");
+    let cargo = format!("case $3 in\ntest) {tests} ;;\nbench) {} ;;\nesac", says("speed"));
+    program(&path("bin/cargo"), &cargo);
+    program(&path("bin/strip"), "cp -p \"$3\" \"$2\"");
+    let search = format!("{}:{}", path("bin").display(), std::env::var("PATH").unwrap());
+    let sh = |arguments: &[&str]| {
+        let mut command = Command::new("sh");
+        command.current_dir(repository.path()).args(arguments).env("PATH", &search);
+        let output = command.env_remove("MNIST_DIR").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = sh(&["scripts/gpu.sh", "--device", "cpu", "pack", "there"]);
+    assert!(said.starts_with("5 programs are in "), "{said}");
+    assert!(path("there/programs.tar.xz").exists() && !path("there/release").exists());
+    let packed = sh(&["there/gpu.sh", "--device", "cpu", "run", "there"]);
+    let here = sh(&["scripts/gpu.sh", "--device", "cpu"]);
+    for text in [packed, here] {
+        assert!(text.contains("2 of 2 files of tests pass"), "{text}");
+        assert!(text.contains("macro F1 of --device cpu"), "{text}");
     }
 }
 
