@@ -7,8 +7,9 @@ mod common;
 use std::sync::atomic::Ordering;
 
 use common::{assert_close, assert_same_bits, device, gradient, seeded};
+use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
-use tch_dropout::{Attention, WEIGHTS_OF_A_BLOCK, checkpoint_many};
+use tch_dropout::{Attention, NoiseShape, TrueDropout, WEIGHTS_OF_A_BLOCK, checkpoint_many};
 
 const P: f64 = 0.3;
 
@@ -208,4 +209,20 @@ fn inputs_may_lie_in_memory_in_any_order() {
         .collect();
     let (found, expected) = (case.all(case.block, &transposed), case.all(case.block, &contiguous));
     found.iter().zip(&expected).for_each(|(found, expected)| assert_same_bits(found, expected));
+}
+
+/// Flax's default: one mask for the whole batch and all heads.
+#[test]
+fn a_mask_that_is_shared_is_left_to_the_definition() {
+    let _generator = seeded();
+    let case = CASES[0];
+    let inputs = case.inputs(Kind::Double);
+    let shared = NoiseShape::Shared(vec![0, 1]);
+    let layer = Attention::new(P).unwrap().with_seed(7).with_noise_shape(shared.clone());
+    let y =
+        with_blocks(case.block, || layer.forward(&inputs[0], &inputs[1], &inputs[2], None, true));
+    let scores = inputs[0].matmul(&inputs[1].transpose(-2, -1)) / 8f64.sqrt();
+    let dropout = TrueDropout::elements(P).unwrap().with_seed(7).with_noise_shape(shared);
+    let expected = dropout.forward_t(&scores.softmax(-1, None), true).matmul(&inputs[2]);
+    assert_close(&y, &expected, 1e-12);
 }

@@ -14,7 +14,7 @@ use crate::{child, new_table, right_align};
 pub const P: f64 = 0.1;
 
 /// The last is what the others are compared with.
-const VARIANTS: [&str; 3] = ["Attention", "libtorch", "libtorch, p = 0"];
+const VARIANTS: [&str; 4] = ["Attention", "its definition", "libtorch", "libtorch, p = 0"];
 
 /// Batch, heads, positions and features of a head.
 const SHAPES: [[i64; 4]; 3] = [[8, 8, 256, 64], [4, 16, 1024, 64], [1, 8, 4096, 64]];
@@ -62,11 +62,15 @@ pub fn measure(work: &str) -> Result<[f64; 3]> {
     let inputs = [(); 3].map(|()| random().set_requires_grad(true));
     let of_y = random();
     let layer = Attention::new(P)?.with_causal(row.causal);
+    #[cfg(recompute)]
+    if variant == "its definition" {
+        tch_dropout::WEIGHTS_OF_A_BLOCK.store(usize::MAX, std::sync::atomic::Ordering::Relaxed);
+    }
     let [query, key, value] = &inputs;
     let forward = |[query, key, value]: [&Tensor; 3]| {
         let by_libtorch = |p| fused_attention([query, key, value], None, p, row.causal, None);
         Ok(match variant {
-            "Attention" => layer.f_forward(query, key, value, None, true)?,
+            "Attention" | "its definition" => layer.f_forward(query, key, value, None, true)?,
             "libtorch" => by_libtorch(P)?,
             "libtorch, p = 0" => by_libtorch(0.0)?,
             _ => bail!("unknown variant '{variant}'"),

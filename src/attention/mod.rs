@@ -12,7 +12,7 @@ use tch::Tensor;
 
 use self::options::Options;
 use crate::error::{Result, or_panic_in};
-use crate::noise::{Noise, noise_methods};
+use crate::noise::{Noise, noise_methods, noise_shape_methods};
 use crate::noise_shape::NoiseShape;
 
 /// Scaled dot-product attention with dropout of its weights (Vaswani et al. 2017): in training,
@@ -46,7 +46,8 @@ use crate::noise_shape::NoiseShape;
 /// pass, as in flash attention (Dao et al. 2022). Causal blocks leave out the keys that none of their queries sees. The
 /// memory grows with `T + S`, not with `T · S`. On a GPU that begins with 4,194,304 weights.
 ///
-/// The definition computes the rest, which keeps the weights before and after dropout: shorter sequences, second
+/// The definition computes the rest, which keeps the weights before and after dropout: shorter sequences, draws that
+/// weights share ([`with_noise_shape`](Self::with_noise_shape), over the weights `[..., T, S]`), second
 /// derivatives (the gradient's own pass runs it then), models that are being traced, [`tch::autocast`]. For
 /// inputs in half precision, the weights before dropout are computed in f32; in blocks, all is.
 #[derive(Clone)]
@@ -101,6 +102,7 @@ impl Attention {
         self
     }
 
+    noise_shape_methods!();
     noise_methods!();
 
     /// The forward pass.
