@@ -79,7 +79,7 @@ pub fn measure(work: &str) -> Result<[f64; 3]> {
     // Loads libtorch's code and starts its threads.
     let small = [query, key, value].map(|x| x.narrow(2, 0, 64));
     Tensor::run_backward(&[forward(small.each_ref())?.sum(None)], &small, false, false);
-    let before = child::peak_memory();
+    let before = child::peak_of_resident();
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..4 {
         let start = Instant::now();
@@ -90,7 +90,7 @@ pub fn measure(work: &str) -> Result<[f64; 3]> {
         drop(gradients);
     }
     let [forward, both] = times.map(|times| median(times[1..].to_vec()));
-    Ok([forward, both, child::peak_memory() - before])
+    Ok([forward, both, child::peak_of_resident() - before])
 }
 
 /// Processes take turns; the figures are medians over them, and the ratios too.
@@ -109,8 +109,9 @@ pub fn table(quick: bool, effort: Effort) -> Result<Table> {
     for row in Row::all(quick) {
         let mut figures = VARIANTS.map(|_| [const { Vec::new() }; 5]);
         for _ in 0..effort.processes {
-            let run =
-                |variant| child::measure(&format!("attention {variant}: {}", row.to_work()), 0);
+            let run = |variant| {
+                child::measure(&format!("attention {variant}: {}", row.to_work()), 0, Device::Cpu)
+            };
             let found = VARIANTS.map(run).into_iter().collect::<Result<Vec<_>>>()?;
             let [_, both, peak] = found[VARIANTS.len() - 1];
             for (figures, found) in figures.iter_mut().zip(&found) {
