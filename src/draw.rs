@@ -91,6 +91,20 @@ impl Draw<'_> {
         Ok(Vec::try_from(mask.f_flatten(0, -1)?)?)
     }
 
+    /// The mask of a draw for each element of `x`, in the order of its indices. `None` where a draw is shared, where
+    /// nothing is dropped, and where libtorch draws the mask.
+    #[cfg(recompute)]
+    pub(crate) fn per_element(&self, x: &Tensor) -> Result<Option<ImplicitMask>> {
+        let is_whole = self.repeats == 1 && self.size == x.size();
+        if self.p.is_zero() || trace::is_tracing() || !is_whole {
+            return Ok(None);
+        }
+        let Some(counter) = self.counter(x)? else { return Ok(None) };
+        let numbers = Numbers::new(counter, self.p, self.effect.at(self.p));
+        let layout = Layout::contiguous(&self.size, self.kind);
+        Ok(Some(ImplicitMask::new(numbers, layout, x.device())))
+    }
+
     /// `x` times a stored mask, and what the effect adds to it.
     fn apply(&self, x: &Tensor, mask: Tensor) -> Result<Tensor> {
         let mask = repeat_rows(mask, self.repeats)?;

@@ -8,29 +8,25 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::trace;
 
-/// Attention without dropout: `softmax(query · keyᵀ · scale + mask) · value`. libtorch's default scale is
-/// `1 / sqrt(E)`.
+/// `dropout(softmax(query · keyᵀ · scale + mask)) · value`. libtorch's default scale is `1 / sqrt(E)`.
 pub(crate) fn fused_attention(
-    [query, key, value]: [&Tensor; 3],
+    inputs: [&Tensor; 3],
     mask: Option<Tensor>,
+    p: f64,
     causal: bool,
     scale: Option<f64>,
 ) -> Result<Tensor, TchError> {
-    Tensor::f_scaled_dot_product_attention::<Tensor>.without_dropout(
-        [query, key, value],
-        mask,
-        causal,
-        scale,
-    )
+    Tensor::f_scaled_dot_product_attention::<Tensor>.attend(inputs, mask, p, causal, scale)
 }
 
 /// A function of libtorch's arguments. `Arguments` is not used: without it, the two implementations would
 /// overlap.
 trait Kernel<Arguments> {
-    fn without_dropout(
+    fn attend(
         self,
         inputs: [&Tensor; 3],
         mask: Option<Tensor>,
+        p: f64,
         causal: bool,
         scale: Option<f64>,
     ) -> Result<Tensor, TchError>;
@@ -77,10 +73,11 @@ where
         Option<f64>,
     ) -> Result<Tensor, TchError>,
 {
-    fn without_dropout(
+    fn attend(
         self,
         [query, key, value]: [&Tensor; 3],
         mask: Option<Tensor>,
+        p: f64,
         causal: bool,
         scale: Option<f64>,
     ) -> Result<Tensor, TchError> {
@@ -89,7 +86,7 @@ where
             Some(mask) => mask,
             None => all_keys(query, key, causal)?,
         };
-        self(query, key, value, Some(mask), 0.0, false, scale)
+        self(query, key, value, Some(mask), p, false, scale)
     }
 }
 
@@ -106,13 +103,14 @@ where
         bool,
     ) -> Result<Tensor, TchError>,
 {
-    fn without_dropout(
+    fn attend(
         self,
         [query, key, value]: [&Tensor; 3],
         mask: Option<Tensor>,
+        p: f64,
         causal: bool,
         scale: Option<f64>,
     ) -> Result<Tensor, TchError> {
-        self(query, key, value, mask, 0.0, causal, scale, false)
+        self(query, key, value, mask, p, causal, scale, false)
     }
 }

@@ -38,6 +38,24 @@ impl ImplicitMask {
         ImplicitMask { numbers: self.numbers.without_shift(), ..self.clone() }
     }
 
+    /// Multiplies a contiguous `x` in place by the part of the mask that begins with this tile. Beyond its last
+    /// element the mask goes on, so that whole tiles can be drawn.
+    #[cfg(recompute)]
+    pub(crate) fn multiply_part(&self, tile: u64, x: &mut Tensor) -> Result<()> {
+        let numbers = self.numbers.skip_tiles(tile);
+        if self.device == Device::Cpu && cpu::multiply_in_place(&numbers, x) {
+            return Ok(());
+        }
+        let layout = Layout::contiguous(&x.size(), x.kind());
+        let part = ImplicitMask { numbers, layout, device: self.device };
+        if let Some(product) = part.times(x, None)? {
+            x.f_copy_(&product)?;
+        } else {
+            let _ = x.f_mul_(&part.stored()?)?;
+        }
+        Ok(())
+    }
+
     /// The mask itself. Where the device has no code of ours, it is drawn on the CPU and copied.
     pub(crate) fn stored(&self) -> Result<Tensor> {
         let ImplicitMask { numbers, layout, device } = self;

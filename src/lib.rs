@@ -166,6 +166,9 @@ mod error;
 
 pub use alpha_dropout::AlphaDropout;
 pub use attention::Attention;
+#[cfg(recompute)]
+#[doc(hidden)]
+pub use attention::in_blocks::job::BLOCK as WEIGHTS_OF_A_BLOCK;
 pub use checkpoint::{
     Checkpoint, CheckpointGuard, checkpoint, checkpoint_many, f_checkpoint, f_checkpoint_many,
 };

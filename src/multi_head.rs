@@ -5,7 +5,7 @@ use std::fmt;
 
 use tch::{Tensor, nn};
 
-use crate::attention::Options;
+use crate::attention::options::Options;
 use crate::error::{Error, Result, or_panic_in};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;

@@ -21,6 +21,12 @@ impl Numbers {
         Numbers { counter, threshold: p.threshold(), outcome }
     }
 
+    /// The numbers after these tiles.
+    #[cfg(recompute)]
+    pub(crate) fn skip_tiles(self, tiles: u64) -> Self {
+        Numbers { counter: self.counter.skip_tiles(tiles), ..self }
+    }
+
     /// What is added to the product of a number and this mask.
     pub(crate) fn shift(&self) -> Option<Affine> {
         match self.outcome {

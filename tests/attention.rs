@@ -6,7 +6,7 @@ mod common;
 #[path = "../src/fused_attention.rs"]
 mod fused_attention;
 /// What that file asks of its crate; these tests record no trace through it.
-mod trace {
+pub(crate) mod trace {
     pub(crate) fn is_tracing() -> bool {
         false
     }
@@ -54,7 +54,7 @@ impl Case {
         });
         // It refuses a mask of one dimension.
         let mask = mask.map(|mask| mask.atleast_2d());
-        fused_attention(self.inputs.each_ref(), mask, causal, self.scale).unwrap()
+        fused_attention(self.inputs.each_ref(), mask, 0.0, causal, self.scale).unwrap()
     }
 
     /// Which keys a causal layer lets take part, `[T, S]`.

@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use anyhow::{Context, Result, bail, ensure};
 use tch::Device;
 
-use crate::{chain, checkpoint, debug, gpu, transformer};
+use crate::{attention, chain, checkpoint, debug, gpu, transformer};
 
 const SPIN: &str = "spin";
 pub const DEBUG: &str = "debug";
@@ -23,6 +23,7 @@ pub fn run(work: &str, size: i64, device: Device) -> Result<()> {
     let figures = match work.split_once(' ') {
         Some(("chain", chain)) => chain::measure(chain, size, device)?.to_vec(),
         Some(("checkpoint", variant)) => checkpoint::measure(variant, size)?.to_vec(),
+        Some(("attention", variant)) => attention::measure(variant)?.to_vec(),
         Some(("transformer", dropout)) => transformer::measure(dropout, device)?.to_vec(),
         None if work == DEBUG => debug::measure(size)?.to_vec(),
         _ => bail!("unknown work '{work}'"),

@@ -3,6 +3,7 @@
 //! All variants in a row take turns in one run, so that any disturbance of the machine affects them alike.
 //! Times are medians over the turns.
 
+mod attention;
 mod chain;
 mod checkpoint;
 mod child;
@@ -25,6 +26,15 @@ use clap::{Parser, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use tch::{Cuda, Device, Kind};
+
+#[path = "../../src/fused_attention.rs"]
+mod fused_attention;
+/// What that file asks of its crate: nothing is traced here.
+mod trace {
+    pub(crate) fn is_tracing() -> bool {
+        false
+    }
+}
 
 use contest::{Measurement, Pass};
 use machine::Machine;
@@ -84,6 +94,8 @@ enum Part {
     Chain,
     /// A chain of blocks, and how much memory checkpoints around them save
     Checkpoint,
+    /// Attention with dropout: time and memory
+    Attention,
     /// A training step of a transformer encoder
     Transformer,
     /// Only if asked for: this crate in a debug build, which compiles tch and torch-sys once more (minutes)
@@ -175,6 +187,14 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
             checkpoint::BLOCKS,
             checkpoint::ROWS,
             checkpoint::table(width, effort)?
+        )?;
+    }
+    if wanted(Part::Attention) && !device.is_cuda() {
+        writeln!(
+            out,
+            "\nattention, p = {}\n{}",
+            attention::P,
+            attention::table(args.quick, effort)?
         )?;
     }
     if wanted(Part::Transformer) {

@@ -20,6 +20,7 @@ use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
+use std::sync::{Mutex, PoisonError};
 
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
@@ -70,6 +71,18 @@ where
     F: Fn(&Tensor, &[Tensor], &[bool]) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 {
     attach(inputs, true, y, gradients)
+}
+
+/// A scalar to begin a backward pass with, in which `y` has this gradient. That pass goes through `y`, and not through
+/// the gradient's own graph; what it records does.
+pub(crate) fn with_gradient(y: Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let scalar = Tensor::f_zeros([], (y.kind(), y.device()))?;
+    let gradient = Mutex::new(gradient.shallow_clone());
+    tch::with_grad(|| {
+        with_backward([&y], scalar, move |_, _| {
+            Ok(gradient.lock().unwrap_or_else(PoisonError::into_inner).shallow_clone())
+        })
+    })
 }
 
 /// Puts a closure into the graph. It gets the inputs if the graph is to `keep` them.

@@ -14,6 +14,11 @@ pub(crate) fn is_recorded() -> bool {
     tch_dropout_is_recorded()
 }
 
+/// Whether autocast is on, on this thread, for the CPU or for CUDA devices.
+pub(crate) fn is_autocast() -> bool {
+    Autocast::now().enabled.contains(&true)
+}
+
 /// The generators' states at one moment, on the CPU and on the devices of some tensors; and autocast, as
 /// [`tch::autocast`] had set it.
 pub(crate) struct Setting {

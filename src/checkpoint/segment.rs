@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use super::replay::{self, Draws};
 use crate::autograd::leaves::{Leaves, Moment};
 use crate::autograd::setting::{self, Setting};
-use crate::autograd::{with_backward, with_inputs};
+use crate::autograd::{with_gradient, with_inputs};
 use crate::error::{CheckpointError, Result};
 use crate::trace;
 
@@ -101,17 +101,6 @@ where
         };
         Err(CheckpointError::Changed(changed).into())
     }
-}
-
-/// A scalar to begin a backward pass with, in which `y` has this gradient.
-fn with_gradient(y: Tensor, gradient: &Tensor) -> Result<Tensor> {
-    let scalar = Tensor::f_zeros([], (y.kind(), y.device()))?;
-    let gradient = Mutex::new(gradient.shallow_clone());
-    tch::with_grad(|| {
-        with_backward([&y], scalar, move |_, _| {
-            Ok(gradient.lock().unwrap_or_else(PoisonError::into_inner).shallow_clone())
-        })
-    })
 }
 
 /// Leaves that share the tensors' memory.

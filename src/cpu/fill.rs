@@ -71,6 +71,30 @@ impl<T: Number> Fill<Bernoulli> for Product<'_, T> {
     }
 }
 
+/// What is there already, times the mask.
+#[cfg(recompute)]
+pub(super) struct InPlace<T: Number> {
+    pub(super) keep_value: T::Wide,
+}
+
+#[cfg(recompute)]
+impl<T: Number> Fill<Bernoulli> for InPlace<T> {
+    type Element = T;
+
+    #[inline(always)]
+    fn tile(&self, keep: &Keep, _start: usize, out: &mut [T]) {
+        let (rows, rest) = out.as_chunks_mut::<WORDS>();
+        let last = rows.len();
+        let row = |j: usize, row: &mut [T]| {
+            for (out, keep) in row.iter_mut().zip(keep) {
+                *out = T::round(out.widen() * T::Wide::select(keep >> j & 1, self.keep_value));
+            }
+        };
+        rows.iter_mut().enumerate().for_each(|(j, out)| row(j, out));
+        row(last % 32, rest);
+    }
+}
+
 /// A number for kept elements and one for dropped ones, added to what `product` writes.
 pub(super) struct Shift<'a, T: Number> {
     pub(super) product: Product<'a, T>,

@@ -59,18 +59,43 @@ pub(super) fn filled<S: Source, F: Fill<S>>(
     }
     let memory = tensor.data_ptr().cast();
     advise_huge_pages(tensor.data_ptr(), size_of::<F::Element>() * elements);
-    let threads = (tch::get_num_threads() as usize).min(elements.div_ceil(GRAIN_SIZE / S::COST));
+    let threads = threads::<S>(elements);
     // SAFETY: the tensor is dense, on the CPU, and its elements have this size (asserted above), so they lie
     // side by side from `memory` on, aligned as libtorch has it. Nobody else has this tensor.
     unsafe { fill_memory(memory, elements, threads, Instructions::best(), source, fill) };
     Ok(tensor)
 }
 
+/// Writes over the elements of a contiguous `x`, which `fill` may read. Returns false for other tensors, which stay as
+/// they are.
+#[cfg(recompute)]
+pub(super) fn overwrite<S: Source, F: Fill<S, Element: Element>>(
+    x: &mut Tensor,
+    source: &S,
+    fill: &F,
+) -> bool {
+    let layout = Layout::contiguous(&x.size(), F::Element::KIND);
+    let Some(elements) = elements_of::<F::Element>(x, &layout).map(<[_]>::len) else {
+        return false;
+    };
+    let threads = threads::<S>(elements);
+    let memory = x.data_ptr().cast();
+    // SAFETY: `elements_of` has found that many elements there, aligned. Their owner lends the tensor for this; that
+    // nobody uses another view of them meanwhile is the rule for libtorch's own operations in place, too.
+    unsafe { fill_memory(memory, elements, threads, Instructions::best(), source, fill) };
+    true
+}
+
+fn threads<S: Source>(elements: usize) -> usize {
+    (tch::get_num_threads() as usize).min(elements.div_ceil(GRAIN_SIZE / S::COST))
+}
+
 /// Fills `elements` elements from `memory` on, on at most `threads` threads.
 ///
 /// # Safety
 ///
-/// The elements are allocated, aligned, and nobody else's while this runs. Their contents don't matter.
+/// The elements are allocated, aligned, and nobody else's while this runs. Their contents matter
+/// only to `fill`.
 pub(super) unsafe fn fill_memory<S: Source, F: Fill<S>>(
     memory: *mut F::Element,
     elements: usize,

@@ -35,6 +35,8 @@ use self::memory::{Element, elements_of, filled};
 use self::normal::Normal;
 use self::number::{Number, Word};
 use self::source::Source;
+#[cfg(recompute)]
+use crate::effect::Affine;
 use crate::effect::Outcome;
 use crate::error::{Error, Result};
 use crate::kind::mask_bits;
@@ -43,6 +45,8 @@ use crate::numbers::Numbers;
 
 #[cfg(recompute)]
 pub(crate) use self::memory::large_like;
+#[cfg(recompute)]
+pub(crate) use self::openmp::run as on_threads;
 
 /// A mask with these numbers, in the order of memory.
 pub(crate) fn mask(numbers: &Numbers, layout: &Layout) -> Result<Tensor> {
@@ -119,6 +123,24 @@ fn products<T: Number + Element>(
     } else {
         sum(&bernoulli, layout, product, residual)
     }
+}
+
+/// Multiplies a contiguous `x` in place by a mask of kept and dropped elements. Returns false for others, and for
+/// other tensors, which stay as they are.
+#[cfg(recompute)]
+pub(crate) fn multiply_in_place(numbers: &Numbers, x: &mut Tensor) -> bool {
+    match (x.kind(), numbers.outcome) {
+        (Kind::Float, Outcome::Bernoulli(affine)) => scale::<f32>(numbers, affine, x),
+        (Kind::Double, Outcome::Bernoulli(affine)) => scale::<f64>(numbers, affine, x),
+        _ => false,
+    }
+}
+
+#[cfg(recompute)]
+fn scale<T: Number + Element>(numbers: &Numbers, affine: Affine, x: &mut Tensor) -> bool {
+    let bernoulli = Bernoulli::new(numbers.counter, numbers.threshold);
+    let keep_value = T::of(affine.scale).widen();
+    !affine.has_shift() && memory::overwrite(x, &bernoulli, &fill::InPlace::<T> { keep_value })
 }
 
 fn sum<S: Source, T: Number + Element, F: Fill<S, Element = T>>(

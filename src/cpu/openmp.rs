@@ -7,7 +7,7 @@
 ///
 /// The team is smaller, down to this thread alone, if OpenMP has no more threads, inside another parallel
 /// region, and if libtorch has no OpenMP.
-pub(super) fn run(threads: usize, work: &(dyn Fn(usize, usize) + Sync)) {
+pub(crate) fn run(threads: usize, work: &(dyn Fn(usize, usize) + Sync)) {
     match threads {
         0 | 1 => work(0, 1),
         _ => run_parallel(threads, work),

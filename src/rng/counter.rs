@@ -76,6 +76,12 @@ impl Counter {
         self.high
     }
 
+    /// The random numbers after these tiles.
+    #[cfg(recompute)]
+    pub(crate) fn skip_tiles(self, tiles: u64) -> Self {
+        Counter { low: self.low + tiles * SIDE_BY_SIDE as u64, ..self }
+    }
+
     /// One random bit for each element of a tile.
     #[inline(always)]
     pub(crate) fn plane(&self, tile: u64, plane: u64) -> [u32; WORDS] {
@@ -92,13 +98,13 @@ impl Counter {
     /// and then those of the next tile.
     #[inline(always)]
     pub(crate) fn plane_low(&self, tile: u64, plane: u64) -> u64 {
-        self.low | plane << PLANE_SHIFT | (tile * SIDE_BY_SIDE as u64)
+        self.low + (plane << PLANE_SHIFT) + tile * SIDE_BY_SIDE as u64
     }
 
     /// The same for a pool.
     #[inline(always)]
     pub(crate) fn pool_low(&self, tile: u64, filled: u64) -> u64 {
-        self.low | POOL | filled << PLANE_SHIFT | (tile * SIDE_BY_SIDE as u64)
+        self.low + POOL + (filled << PLANE_SHIFT) + tile * SIDE_BY_SIDE as u64
     }
 }
 

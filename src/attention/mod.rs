@@ -2,14 +2,18 @@
 
 use std::fmt;
 
-use tch::{Kind, Tensor};
+mod checks;
+mod definition;
+#[cfg(recompute)]
+pub(crate) mod in_blocks;
+pub(crate) mod options;
 
-use crate::error::{Error, Result, or_panic_in};
-use crate::fused_attention::{fused_attention, pairs};
-use crate::kind::real_kind;
-use crate::noise::{Noise, noise_methods};
+use tch::Tensor;
+
+use self::options::Options;
+use crate::error::{Result, or_panic_in};
+use crate::noise::{Noise, noise_methods, noise_shape_methods};
 use crate::noise_shape::NoiseShape;
-use crate::strided::check_strided;
 
 /// Scaled dot-product attention with dropout of its weights (Vaswani et al. 2017): in training,
 /// `dropout(softmax(query · keyᵀ · scale + mask)) · value`; in evaluation, the same without dropout.
@@ -35,9 +39,17 @@ use crate::strided::check_strided;
 /// # Cost
 ///
 /// Where nothing is dropped (in evaluation, or with `p = 0`), libtorch's fused kernel computes it, which
-/// keeps no weights. (It has no second derivative on every device.) Dropping needs the weights `[..., T, S]`:
-/// for the backward pass, they are kept before and after dropout. No mask is kept with the feature
-/// `recompute`. For inputs in half precision, the weights before dropout are computed and kept in f32.
+/// keeps no weights. (It has no second derivative on every device.)
+///
+/// In training no weights are kept either, with the feature `recompute`, where a head has 65,536 of them or more (as
+/// many as 256 queries have for 256 keys): they are computed for a block of queries at a time, and again in the backward
+/// pass, as in flash attention (Dao et al. 2022). Causal blocks leave out the keys that none of their queries sees. The
+/// memory grows with `T + S`, not with `T · S`. On a GPU that begins with 4,194,304 weights.
+///
+/// The definition computes the rest, which keeps the weights before and after dropout: shorter sequences, draws that
+/// weights share ([`with_noise_shape`](Self::with_noise_shape), over the weights `[..., T, S]`), second
+/// derivatives (the gradient's own pass runs it then), models that are being traced, [`tch::autocast`]. For
+/// inputs in half precision, the weights before dropout are computed in f32; in blocks, all is.
 #[derive(Clone)]
 pub struct Attention {
     noise: Noise,
@@ -90,6 +102,7 @@ impl Attention {
         self
     }
 
+    noise_shape_methods!();
     noise_methods!();
 
     /// The forward pass.
@@ -196,163 +209,4 @@ impl fmt::Debug for Attention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// What attention is, apart from its dropout.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Options {
-    pub(crate) causal: bool,
-    /// `1 / sqrt(E)` if there is none.
-    pub(crate) scale: Option<f64>,
-}
-
-impl Options {
-    /// `noise(softmax(query · keyᵀ · scale + mask)) · value`.
-    pub(crate) fn attend(
-        &self,
-        noise: &Noise,
-        inputs: [&Tensor; 3],
-        mask: Option<&Tensor>,
-        train: bool,
-    ) -> Result<Tensor> {
-        check_inputs(inputs)?;
-        let [query, key, value] = inputs;
-        let (key, value) = (heads_like(query, key)?, heads_like(query, value)?);
-        let mask = mask.map(|mask| self.mask(query, &key, mask)).transpose()?;
-        let bias = mask.as_ref().map(|mask| &mask.bias);
-
-        let p = noise.active_p(train)?;
-        let y = if !p.is_zero() {
-            let weights = self.weights(query, &key, bias)?;
-            check_value(&weights, &value)?;
-            noise.draw_at(p, &weights)?.multiply(&weights, None)?.f_matmul(&value)?
-        } else {
-            let causal = self.causal && bias.is_none();
-            let bias = bias.map(Tensor::shallow_clone);
-            fused_attention([query, &key, &value], bias, causal, self.scale)?
-        };
-        match mask {
-            Some(mask) => Ok(y.f_masked_fill(&mask.blind, 0.0)?),
-            None => Ok(y),
-        }
-    }
-
-    /// `softmax(query · keyᵀ · scale + bias)`.
-    fn weights(&self, query: &Tensor, key: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let scale = self.scale.unwrap_or_else(|| 1.0 / (last(query) as f64).sqrt());
-        let kind = query.kind();
-        // In f32, as libtorch has it: scores may exceed f16's range, and bf16 is too coarse for an exponent.
-        let is_half = [Kind::Half, Kind::BFloat16].contains(&kind) && key.kind() == kind;
-        let wide = if is_half { Kind::Float } else { kind };
-        let key = if is_half { key.f_to_kind(wide)? } else { key.shallow_clone() };
-        // Before the product, as there are fewer numbers.
-        let query = query.f_to_kind(wide)?.f_mul_scalar(scale)?;
-        let mut scores = query.f_matmul(&key.f_transpose(-2, -1)?)?;
-        match bias {
-            Some(bias) => scores = scores.f_add_(bias)?,
-            None if self.causal => scores = scores.f_add_(&future(&query, &key, scores.kind())?)?,
-            None => {}
-        }
-        let weights = scores.f_softmax(-1, None)?;
-        if is_half { Ok(weights.f_to_kind(kind)?) } else { Ok(weights) }
-    }
-
-    /// What a mask, and being causal, add to the scores.
-    fn mask(&self, query: &Tensor, key: &Tensor, mask: &Tensor) -> Result<Mask> {
-        let mut weights = query.size();
-        weights.splice(query.dim() - 1.., [key.size()[key.dim() - 2]]);
-        check_mask(query.kind(), &weights, mask)?;
-        // libtorch's kernel needs two dimensions.
-        let mut bias = mask.f_atleast_2d()?;
-        if bias.kind() == Kind::Bool {
-            // The logarithm of 1 is 0, and that of 0 is -∞.
-            bias = bias.f_to_kind(query.kind())?.f_log()?;
-        }
-        if self.causal {
-            bias = bias.f_add(&future(query, key, bias.kind())?)?;
-        }
-        let blind = bias.f_isneginf()?.f_all_dim(-1, true)?;
-        Ok(Mask { bias: bias.f_masked_fill(&blind, 0.0)?, blind })
-    }
-}
-
-/// A mask, ready to be added to the scores.
-struct Mask {
-    /// Without the rows that are blind: the softmax of such a row would be NaN, and its gradient too.
-    bias: Tensor,
-    /// Whether all of a query's keys are masked, `[..., T, 1]`.
-    blind: Tensor,
-}
-
-/// What being causal adds to the scores: -∞ above the diagonal of `[T, S]`.
-fn future(query: &Tensor, key: &Tensor, kind: Kind) -> Result<Tensor> {
-    Ok(pairs(query, key, kind)?.f_full_like(f64::NEG_INFINITY)?.f_triu_(1)?)
-}
-
-/// The keys or values, with each head repeated for the queries' heads that share it.
-fn heads_like(query: &Tensor, shared: &Tensor) -> Result<Tensor> {
-    match repeats(&query.size(), &shared.size()) {
-        None | Some(1) => Ok(shared.shallow_clone()),
-        Some(repeats) => Ok(shared.f_repeat_interleave_self_int(repeats, -3, None)?),
-    }
-}
-
-/// How many of the queries' heads share one of the keys' or values'. `None` if there are no heads, or they
-/// cannot be shared.
-fn repeats(query: &[i64], shared: &[i64]) -> Option<i64> {
-    let heads =
-        |size: &[i64]| size.len().checked_sub(3).filter(|&dim| dim > 0).map(|dim| size[dim]);
-    let (all, shared) = (heads(query)?, heads(shared)?);
-    (shared > 0 && all % shared == 0).then(|| all / shared)
-}
-
-/// Checks the shapes, and the query's kind.
-fn check_inputs([query, key, value]: [&Tensor; 3]) -> Result<()> {
-    [query, key, value].into_iter().try_for_each(check_strided)?;
-    let [q, k, v] = [query, key, value].map(Tensor::size);
-    let same_leading = |shared: &[i64]| {
-        let heads = if repeats(&q, shared).is_some() { 3 } else { 2 };
-        shared.len() == q.len() && shared[..q.len() - heads] == q[..q.len() - heads]
-    };
-    let expected = if [&q, &k, &v].iter().any(|size| size.len() < 2) {
-        "at least 2 dimensions"
-    } else if q.last() != k.last() {
-        "queries and keys of the same size in the last dimension"
-    } else if k[k.len() - 2] != v[v.len() - 2] {
-        "a value for each key"
-    } else if !same_leading(&k) || !same_leading(&v) {
-        "the same leading dimensions, except for heads whose number divides the query's"
-    } else if real_kind(query.kind()) != Some(query.kind()) {
-        return Err(Error::Kind(query.kind()));
-    } else {
-        return Ok(());
-    };
-    Err(Error::AttentionShapes { expected, query: q, key: k, value: v })
-}
-
-/// Checks what the product with the values needs, before a mask is drawn, so that an error takes no step.
-fn check_value(weights: &Tensor, value: &Tensor) -> Result<()> {
-    if value.kind() != weights.kind() || value.device() != weights.device() {
-        // An error, unless autocast makes them equal. One row, as libtorch does not check a product of none.
-        let rows = weights.size()[weights.dim() - 2].min(1);
-        let _ = weights.f_narrow(-2, 0, rows)?.f_matmul(value)?;
-    }
-    Ok(())
-}
-
-fn check_mask(query: Kind, weights: &[i64], mask: &Tensor) -> Result<()> {
-    check_strided(mask)?;
-    let size = mask.size();
-    let mut dims = size.iter().rev().zip(weights.iter().rev());
-    if size.len() > weights.len() || !dims.all(|(&mask, &all)| mask == 1 || mask == all) {
-        return Err(Error::AttentionMask { mask: size, weights: weights.to_vec() });
-    }
-    if ![Kind::Bool, Kind::Float, query].contains(&mask.kind()) {
-        return Err(Error::AttentionMaskKind { mask: mask.kind(), query });
-    }
-    Ok(())
-}
-
-fn last(t: &Tensor) -> i64 {
-    *t.size().last().expect("the number of dimensions has been checked")
 }
