@@ -3,9 +3,7 @@
 
 mod common;
 
-use std::env;
 use std::fs;
-use std::process::Command;
 
 use common::{alone, elements};
 use tch::nn::ModuleT;
@@ -132,8 +130,8 @@ fn monte_carlo_takes_no_more_memory_for_ten_times_the_passes() {
 /// returns what is freed at once, so that nothing but this crate keeps it.
 #[cfg(all(recompute, target_env = "gnu"))]
 fn left_by(name: &str, work: impl Fn() -> Vec<Tensor>) -> Option<i64> {
-    if env::var_os("TCH_DROPOUT_ALONE").is_none() {
-        let mut child = Command::new(env::current_exe().unwrap());
+    if std::env::var_os("TCH_DROPOUT_ALONE").is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", name]).env("TCH_DROPOUT_ALONE", name);
         let child = child.env("MALLOC_MMAP_THRESHOLD_", "131072").output().unwrap();
         let output = String::from_utf8_lossy(&child.stdout);

@@ -108,12 +108,11 @@ impl Counter {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, recompute))]
 mod tests {
     use super::*;
 
     /// libtorch's kernels count from the offset on, in the lower half: far below 2⁶².
-    #[cfg(recompute)]
     #[test]
     fn a_gpus_draws_share_no_block_with_libtorchs_kernels_or_with_a_seeds() {
         let gpus = Counter::of_generator(7, 1 << 40);
