@@ -1,5 +1,7 @@
 //! `x` times a mask that the backward pass can draw again, so that the graph need not keep it.
 
+#[cfg(recompute)]
+use tch::Device;
 use tch::Tensor;
 
 #[cfg(recompute)]
@@ -103,6 +105,11 @@ fn needs_gradient(x: &Tensor, residual: Option<&Tensor>) -> bool {
     x.requires_grad() || residual.is_some_and(Tensor::requires_grad)
 }
 
+/// Up to this many elements, a mask takes no more memory than a node of our own with the counter, and libtorch makes its
+/// node for a product in less time.
+#[cfg(recompute)]
+const TINY: usize = 64;
+
 #[cfg(recompute)]
 fn in_one_pass(
     mask: &ImplicitMask,
@@ -111,8 +118,13 @@ fn in_one_pass(
 ) -> Result<Option<Tensor>> {
     use crate::autograd::with_backward;
 
+    let needs_gradient = needs_gradient(x, residual);
+    let is_tiny = x.device() == Device::Cpu && x.numel() <= TINY && mask.shift().is_none();
+    if needs_gradient && is_tiny {
+        return Ok(None);
+    }
     let Some(y) = mask.times(x, residual)? else { return Ok(None) };
-    if !needs_gradient(x, residual) {
+    if !needs_gradient {
         return Ok(Some(y));
     }
     let mask = mask.without_shift();
