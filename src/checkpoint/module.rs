@@ -10,8 +10,8 @@ use tch::{Tensor, nn};
 use super::function::f_checkpoint;
 use crate::error::{CheckpointError, Result, or_panic};
 
-/// A module that is run again in the backward pass, in place of keeping its activations: [`checkpoint`](crate::checkpoint()) for each
-/// of its forward passes, and for as many blocks of a model as you like.
+/// A module that is run again in the backward pass, in place of keeping its activations:
+/// [`checkpoint`](crate::checkpoint()) for each of its forward passes, and for as many blocks of a model as you like.
 ///
 /// ```
 /// use tch::{nn, nn::{Module, ModuleT}, Device, Kind, Tensor};
