@@ -50,8 +50,9 @@ fn nested(sizes: &[&[i64; 2]]) -> Tensor {
         })
         .collect();
     let (strides, offsets) = (rows(&|&[_, columns]| [columns, 1]), Tensor::from_slice(&offsets));
+    let numel = sizes.iter().map(|[rows, columns]| rows * columns).sum();
     Tensor::internal_nested_view_from_buffer(
-        &nonzero(&[100]),
+        &nonzero(&[numel]),
         &rows(&|size| *size),
         &strides,
         &offsets,
