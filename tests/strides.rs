@@ -115,9 +115,12 @@ fn any_layout(state: &mut u64) -> Tensor {
 #[test]
 fn of_random_layouts() {
     let known = nonzero(&[5, 1, 4]).permute([2, 1, 0]).expand([4, 6, 5], false);
+    // An old libtorch (2.4) makes what is partly expanded contiguous; this crate keeps the order with any.
+    let keeps_order = known.dropout(0.5, true).stride() == [1, 4, 24];
     let mut state = 1;
     let random = (0..2_000).map(|_| any_layout(&mut state));
-    for x in std::iter::once(known).chain(random) {
+    let inputs = std::iter::once(known).chain(random);
+    for x in inputs.filter(|x| keeps_order || !x.stride().contains(&0)) {
         for x in [x.shallow_clone(), x.detach().set_requires_grad(true)] {
             let expected = telling(&x.dropout(0.5, true), false);
             for layer in [elements(0.5), elements(0.5).with_seed(1)] {
