@@ -44,6 +44,10 @@ pub struct Args {
     /// Passes over the training set [default: 25, or 2 with --quick]
     #[arg(long, value_parser = whole(1..=1 << 20))]
     epochs: Option<i64>,
+
+    /// The networks to train, separated by commas [default: all]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = VARIANTS.map(|variant| variant.name))]
+    networks: Vec<String>,
 }
 
 /// A way to train the network, and what the paper has for it.
@@ -55,16 +59,11 @@ struct Variant {
 }
 
 const VARIANTS: [Variant; 5] = [
-    Variant { name: "no dropout", dropout: Layer::None, max_norm: false, paper: Some(1.60) },
+    Variant { name: "none", dropout: Layer::None, max_norm: false, paper: Some(1.60) },
     Variant { name: "columns", dropout: Layer::TrueDropout, max_norm: false, paper: None },
     Variant { name: "libtorch", dropout: Layer::Libtorch, max_norm: false, paper: Some(1.25) },
     Variant { name: "elements", dropout: Layer::Elements, max_norm: false, paper: Some(1.25) },
-    Variant {
-        name: "elements, max-norm",
-        dropout: Layer::Elements,
-        max_norm: true,
-        paper: Some(1.06),
-    },
+    Variant { name: "max-norm", dropout: Layer::Elements, max_norm: true, paper: Some(1.06) },
 ];
 
 #[derive(Serialize)]
@@ -85,11 +84,14 @@ pub fn run(args: &Args) -> Result<()> {
     let epochs = args.epochs.unwrap_or(options.full_or_quick(25, 2));
     let mut data = options.dataset()?;
     data.train = data.train.first(options.full_or_quick(data.train.items(), 2_000));
+    let chosen = |variant: &&Variant| args.networks.iter().any(|name| name == variant.name);
+    let variants: Vec<_> =
+        VARIANTS.iter().filter(|variant| args.networks.is_empty() || chosen(variant)).collect();
     let work = data.train.items() * epochs * options.runs();
-    let progress = Progress::new(VARIANTS.len() as i64 * work);
+    let progress = Progress::new(variants.len() as i64 * work);
 
     let train = |variant: &Variant, seed| -> Result<Vec<f64>> {
-        progress.begin(format_args!("{variant:18}, seed {seed}"));
+        progress.begin(format_args!("{variant:10}, seed {seed}"));
         tch::manual_seed(seed);
         let vs = VarStore::new(data.device());
         let model = mlp(&vs.root(), &[units; LAYERS], variant.dropout, (P_PIXELS, P))?;
@@ -113,7 +115,7 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(errors)
     };
     let mut results = Vec::new();
-    for variant in &VARIANTS {
+    for variant in variants {
         let runs: Vec<_> =
             options.seeds().map(|seed| train(variant, seed)).collect::<Result<_>>()?;
         let paper = options.paper(variant.paper, &data);
@@ -125,7 +127,7 @@ pub fn run(args: &Args) -> Result<()> {
         let paper =
             outcome.paper.map_or(String::new(), |error| format!(" (the paper: {error:.2} %)"));
         print(format_args!(
-            "{:18}: {} % wrong{paper}",
+            "{:10}: {} % wrong{paper}",
             outcome.name,
             plus_minus(outcome.last(), 2)
         ))?;
