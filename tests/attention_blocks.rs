@@ -226,3 +226,23 @@ fn a_mask_that_is_shared_is_left_to_the_definition() {
     let expected = dropout.forward_t(&scores.softmax(-1, None), true).matmul(&inputs[2]);
     assert_close(&y, &expected, 1e-12);
 }
+
+/// An infinite input is an error of the model's, and must not be hidden.
+#[test]
+fn a_query_whose_scores_are_all_infinite_finds_nan() {
+    for causal in [false, true] {
+        let ones = |size: &[i64]| Tensor::ones(size, (Kind::Float, device()));
+        let [query, key, value] = [ones(&[20, 8]), ones(&[30, 8]), ones(&[30, 5])];
+        let _ = query.get(3).fill_(f64::NEG_INFINITY);
+        let layer = Attention::new(P).unwrap().with_causal(causal).with_seed(7);
+        for block in [DEFINITION, 64] {
+            let y = with_blocks(block, || layer.forward(&query, &key, &value, None, true));
+            let is_nan = y.isnan().any_dim(-1, false);
+            let rows = Vec::<bool>::try_from(is_nan).unwrap();
+            assert!(
+                rows.iter().enumerate().all(|(row, &nan)| nan == (row == 3)),
+                "{causal}, {block}"
+            );
+        }
+    }
+}

@@ -22,6 +22,14 @@ enum Set {
     Portable,
 }
 
+/// Something to compute. Implementations are `#[inline(always)]`, so that they are compiled for the instruction set of
+/// their caller.
+#[cfg(recompute)]
+pub(super) trait Pass {
+    type Output;
+    fn run(self) -> Self::Output;
+}
+
 /// The best first.
 const SETS: &[Set] = &[
     #[cfg(target_arch = "x86_64")]
@@ -58,6 +66,19 @@ impl Instructions {
         Instructions::available().next().expect("every CPU has the portable ones")
     }
 
+    #[cfg(recompute)]
+    pub(super) fn run<P: Pass>(self, pass: P) -> P::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this CPU has these instructions, or there would be no such `Instructions`.
+            Set::Avx512 => unsafe { avx512::run(pass) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this CPU has these instructions, or there would be no such `Instructions`.
+            Set::Avx2 => unsafe { avx2::run(pass) },
+            Set::Portable => pass.run(),
+        }
+    }
+
     /// Has `fill` write the elements `out`, which begin at element `start`, a multiple of a tile.
     pub(super) fn write<S: Source, F: Fill<S>>(
         self,
@@ -71,7 +92,7 @@ impl Instructions {
             // SAFETY: this CPU has these instructions, or there would be no such `Instructions`.
             Set::Avx512 => unsafe { avx512::write(source, fill, start, out) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above.
+            // SAFETY: this CPU has these instructions, or there would be no such `Instructions`.
             Set::Avx2 => unsafe { avx2::write(source, fill, start, out) },
             Set::Portable => {
                 write(|tile, elements| portable(source, tile, elements), fill, start, out)
@@ -105,6 +126,8 @@ fn portable<S: Source>(source: &S, tile: u64, elements: usize) -> S::Tile {
 macro_rules! sets {
     ($($set:ident, $features:literal);*) => {$(
         mod $set {
+            #[cfg(recompute)]
+            use crate::cpu::dispatch::Pass;
             use crate::cpu::fill::Fill;
             use crate::cpu::source::Source;
 
@@ -112,6 +135,12 @@ macro_rules! sets {
             #[target_feature(enable = $features)]
             fn draw<S: Source>(source: &S, tile: u64, elements: usize) -> S::Tile {
                 source.tile(tile, elements)
+            }
+
+            #[cfg(recompute)]
+            #[target_feature(enable = $features)]
+            pub(super) fn run<P: Pass>(pass: P) -> P::Output {
+                pass.run()
             }
 
             #[target_feature(enable = $features)]

@@ -8,18 +8,26 @@
 //! | `fill` | what is written for its elements |
 //! | `number` | half precision's arithmetic |
 //! | `dispatch` | this CPU's best instructions |
-//! | `memory` | tensors as slices |
+//! | `softmax` | attention's passes over a block's scores |
+//! | `exp` | powers of e |
+//! | `memory`, `rows` | tensors as slices |
 //! | `large` | memory for large tensors, without gaps |
 //! | `openmp` | libtorch's own threads |
 
 mod bernoulli;
 mod dispatch;
+#[cfg(recompute)]
+mod exp;
 mod fill;
 mod large;
 mod memory;
 mod normal;
 mod number;
 mod openmp;
+#[cfg(recompute)]
+mod rows;
+#[cfg(recompute)]
+pub(crate) mod softmax;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! The gradients, from the same weights and the same mask, computed again.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::job::{Block, Job, detached};
 use super::scores::{Scores, Weights};
-use super::team;
+use super::softmax;
+use super::team::{self, Turns};
 use crate::error::Result;
 
 /// The gradients of the inputs that need one, given that of the result.
@@ -19,16 +20,16 @@ pub(super) fn backward(
     let sums = Sums::new(job, &all, needed)?;
     // All heads may share a bias, and with it a gradient.
     let size = if sums.bias.is_some() { 1 } else { team::size(job) };
-    let of_y = detached(of_y)?;
-    let workers = (0..size).map(|_| Worker::new(job, &all, logs, &of_y, sums.shared()));
+    let (of_y, turns) = (detached(of_y)?, Turns::new(job));
+    let workers = (0..size).map(|_| Worker::new(job, &all, logs, &of_y, (sums.shared(), &turns)));
     team::run(workers.collect::<Result<_>>()?, job, Worker::run)?;
-    sums.finish(job, &all)
+    sums.finish(&all)
 }
 
 /// The gradients, and where they are summed.
 struct Sums {
     query: Option<Tensor>,
-    /// `[parts, heads, S, E]`: a sum of each part of a head.
+    /// `[heads, S, E]`
     key: Option<Tensor>,
     value: Option<Tensor>,
     bias: Option<Tensor>,
@@ -37,10 +38,10 @@ struct Sums {
 impl Sums {
     fn new(job: &Job, all: &[Tensor], needed: &[bool]) -> Result<Self> {
         let is_needed = |input: usize| needed.get(input).copied().unwrap_or(false);
-        // A sum of parts is rounded once, at the end.
+        // A sum over parts is rounded once, at the end.
         let kind = if job.parts == 1 { job.kind } else { job.wide };
         let of_keys = |input: usize, features: i64| {
-            let size = [job.parts, job.heads, job.keys, features];
+            let size = [job.heads, job.keys, features];
             let sum = || Tensor::f_empty(size, (kind, job.device));
             is_needed(input).then(sum).transpose()
         };
@@ -66,29 +67,22 @@ impl Sums {
         self.query.is_some() || self.key.is_some() || self.bias.is_some()
     }
 
-    fn finish(self, job: &Job, all: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
-        let over_parts = |sum: Tensor| -> Result<Tensor> {
-            match job.parts {
-                1 => Ok(sum),
-                _ => Ok(sum.f_sum_dim_intlist([0i64].as_slice(), false, None::<Kind>)?),
-            }
-        };
-        let key = self.key.map(over_parts).transpose()?;
-        let value = self.value.map(over_parts).transpose()?;
+    fn finish(self, all: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
         let like = |(sum, x): (Option<Tensor>, &Tensor)| -> Result<Option<Tensor>> {
             sum.map(|sum| Ok(sum.f_reshape(x.size())?.f_to_kind(x.kind())?)).transpose()
         };
-        [self.query, key, value, self.bias].into_iter().zip(all).map(like).collect()
+        [self.query, self.key, self.value, self.bias].into_iter().zip(all).map(like).collect()
     }
 }
 
 /// What one thread works with.
-struct Worker {
+struct Worker<'a> {
     /// Query, key and value.
     inputs: [Tensor; 3],
     logs: Tensor,
     of_y: Tensor,
     sums: Sums,
+    turns: &'a Turns,
     scores: Scores,
     /// A head's values.
     value: Tensor,
@@ -102,13 +96,20 @@ struct Worker {
     of_value: Tensor,
 }
 
-impl Worker {
-    fn new(job: &Job, all: &[Tensor], logs: &Tensor, of_y: &Tensor, sums: Sums) -> Result<Self> {
+impl<'a> Worker<'a> {
+    fn new(
+        job: &Job,
+        all: &[Tensor],
+        logs: &Tensor,
+        of_y: &Tensor,
+        (sums, turns): (Sums, &'a Turns),
+    ) -> Result<Self> {
         Ok(Worker {
             inputs: [0, 1, 2].map(|i| all[i].shallow_clone()),
             logs: logs.shallow_clone(),
             of_y: of_y.shallow_clone(),
             sums,
+            turns,
             scores: Scores::new(job, all.get(3))?,
             value: job.scratch([job.keys, job.values])?,
             of_found: job.scratch([job.rows, job.values])?,
@@ -122,15 +123,21 @@ impl Worker {
 
     fn run(&mut self, job: &Job, task: i64) -> Result<()> {
         let (head, part) = job.head_and_part(task);
+        let turn = self.turns.of((head, part));
         let [query, key, value] = &self.inputs;
         let query = job.head(query, head)?;
         self.scores.set_key(&job.head(key, head)?)?;
         self.value.f_copy_(&job.head(value, head)?)?;
         let _ = (self.of_key.f_zero_()?, self.of_value.f_zero_()?);
         job.blocks(task).try_for_each(|block| self.add(job, &block, &query))?;
+        turn.wait();
         for (sums, sum) in [(&self.sums.key, &self.of_key), (&self.sums.value, &self.of_value)] {
-            if let Some(sums) = sums {
-                sums.f_select(0, part)?.f_select(0, head)?.f_copy_(sum)?;
+            let Some(sums) = sums else { continue };
+            let mut sums = sums.f_select(0, head)?;
+            if part == 0 {
+                sums.f_copy_(sum)?;
+            } else {
+                let _ = sums.f_add_(sum)?;
             }
         }
         Ok(())
@@ -141,9 +148,8 @@ impl Worker {
     fn add(&self, job: &Job, block: &Block, query: &Tensor) -> Result<()> {
         let mut weights = self.scores.compute(job, block, query)?;
         let logs = block.rows(&self.logs.f_select(0, block.head)?)?;
-        let _ = weights.f_sub_(&logs)?.f_exp_()?;
         let mut dropped = self.dropped.of(block)?;
-        dropped.f_copy_(&weights)?;
+        softmax::weights(&mut weights, &logs, &mut dropped)?;
         self.dropped.drop(&job.mask, block)?;
 
         let of_y = block.rows(&job.head(&self.of_y, block.head)?)?;
@@ -160,10 +166,7 @@ impl Worker {
         let of_scores = self.of_scores.f_narrow(1, 0, block.rows * block.seen)?;
         let mut of_scores = of_scores.f_view([block.rows, block.seen])?;
         let _ = of_found.f_mm_out(&of_scores, &value.f_transpose(0, 1)?)?;
-        // w d
-        let _ = of_scores.f_mul_(&dropped)?;
-        let mut sum = of_scores.f_sum_dim_intlist([-1i64].as_slice(), true, None::<Kind>)?;
-        let _ = of_scores.f_addcmul_(&weights, &sum.f_neg_()?)?;
+        softmax::of_scores(&mut of_scores, &weights, &dropped)?;
         self.add_of_scores(job, block, &of_scores)
     }
 

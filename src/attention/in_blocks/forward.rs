@@ -1,9 +1,10 @@
 //! What the queries find, and one logarithm of a sum for each.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::job::{Block, Job, detached};
 use super::scores::Scores;
+use super::softmax;
 use super::team;
 use crate::error::Result;
 
@@ -54,11 +55,8 @@ impl Worker {
 
     fn attend(&self, job: &Job, block: &Block, query: &Tensor, y: &Tensor) -> Result<()> {
         let mut weights = self.scores.compute(job, block, query)?;
-        // A query that sees nothing has the scores -∞: 0 powers, of sum 0. The others' largest power is 1.
-        let largest =
-            weights.f_amax([-1i64].as_slice(), true)?.f_clamp_min_(f64::from(f32::MIN))?;
-        let _ = weights.f_sub_(&largest)?.f_exp_()?;
-        let mut sum = weights.f_sum_dim_intlist([-1i64].as_slice(), true, None::<Kind>)?;
+        // The largest power is 1, but for queries that see nothing: these have 0 powers, of sum 0.
+        let [largest, mut sum] = softmax::powers(&mut weights, self.scores.floor())?;
         let _ = sum.f_clamp_min_(1.0)?;
         let mut logs = block.rows(&self.logs.f_select(0, block.head)?)?;
         logs.f_copy_(&sum.f_log()?.f_add_(&largest)?)?;

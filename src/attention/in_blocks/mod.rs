@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `job` | what is computed, and which blocks it has |
 //! | `scores` | a block's scores, in memory that the next block reuses |
+//! | `softmax` | softmax and its gradient over a block |
 //! | `forward` | what the queries find, and one logarithm of a sum for each |
 //! | `backward` | the gradients, from the same weights and the same mask, computed again |
 //! | `team` | which thread does what |
@@ -15,6 +16,7 @@ mod backward;
 mod forward;
 pub(crate) mod job;
 mod scores;
+mod softmax;
 mod team;
 
 use std::sync::{Mutex, PoisonError};

@@ -73,6 +73,12 @@ impl Scores {
         Ok(scores)
     }
 
+    /// The least that a query's largest score counts as: where a bias may leave it no key, and all of its scores are -∞,
+    /// their powers are to be 0, not NaN.
+    pub(super) fn floor(&self) -> f64 {
+        if self.bias.is_some() { f32::MIN.into() } else { f64::NEG_INFINITY }
+    }
+
     /// The weights that were computed in the scores' place.
     pub(super) fn weights(&self) -> &Weights {
         &self.weights
