@@ -126,11 +126,20 @@ pub enum Error {
         kv_heads: i64,
     },
 
+    /// A number of the keys' or values' features that is not positive.
+    #[error("kdim and vdim must be positive, got kdim {kdim} and vdim {vdim}")]
+    Features {
+        /// The keys' number of features.
+        kdim: i64,
+        /// The values' number of features.
+        vdim: i64,
+    },
+
     /// An input of multi-head attention that is not a batch of sequences of its features.
-    #[error("multi-head attention needs inputs of shape [N, T, {embed_dim}], got {shape:?}")]
+    #[error("multi-head attention needs inputs of shape [N, T, {features}], got {shape:?}")]
     Sequences {
         /// The number of features.
-        embed_dim: i64,
+        features: i64,
         /// The input's shape.
         shape: Vec<i64>,
     },

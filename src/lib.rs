@@ -150,8 +150,9 @@ mod numbers;
 mod rng;
 // Each layer's formula: what kept and dropped elements become.
 mod effect;
-// libtorch's attention, as each tch binds it.
+// libtorch's attention, as each tch binds it, and the projections around ours.
 mod fused_attention;
+mod in_projection;
 // Small helpers that import almost nothing.
 mod kind;
 mod layout;
@@ -178,6 +179,7 @@ pub use dropout::{Dropout, DropoutLayer, TrueDropout};
 pub use error::{CheckpointError, Error, MonteCarloError};
 pub use functional::{dropout, f_dropout, f_feature_dropout, feature_dropout};
 pub use gaussian_dropout::GaussianDropout;
+pub use in_projection::InProjection;
 pub use mask::{apply_mask, column_mask, element_mask};
 pub use monte_carlo::{MonteCarlo, Prediction, Regression, monte_carlo};
 pub use multi_head::{MultiHeadAttention, MultiHeadAttentionConfig, multi_head_attention};

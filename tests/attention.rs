@@ -582,3 +582,64 @@ fn a_key_of_another_kind_than_the_query_is_an_error() {
     }
     assert_eq!(layer.stream().map(Stream::step), Some(0));
 }
+
+/// PyTorch's `causal_lower_right`: a mask of ones up to the diagonal that ends in the last corner.
+#[test]
+fn causal_lower_right_ends_with_the_last_query_and_key() {
+    let _generator = seeded();
+    for (queries, keys) in [(1, 6), (3, 6), (5, 5), (6, 3)] {
+        let inputs = [queries, keys, keys]
+            .map(|n| Tensor::randn([2, n, 8], (Kind::Double, device())).set_requires_grad(true));
+        let [query, key, value] = inputs.each_ref();
+        let mask = Tensor::ones([queries, keys], (Kind::Bool, device())).tril(keys - queries);
+        let padding = Tensor::from_slice(&[true, true, false, true, true, true])
+            .narrow(0, 0, keys)
+            .to_device(device());
+        for train in [true, false] {
+            let layer = || Attention::new(P).unwrap().with_seed(5);
+            let aligned = || layer().with_causal_lower_right(true);
+            let pairs = [
+                (
+                    aligned().forward(query, key, value, None, train),
+                    layer().forward(query, key, value, Some(&mask), train),
+                ),
+                (
+                    aligned().forward(query, key, value, Some(&padding), train),
+                    layer().forward(query, key, value, Some(&mask.logical_and(&padding)), train),
+                ),
+            ];
+            for (found, expected) in pairs {
+                assert_close(&found, &expected, 1e-12);
+                let gradients = |y: &Tensor| {
+                    Tensor::run_backward(&[y.sin().sum(Kind::Double)], &inputs, false, false)
+                };
+                for (found, expected) in gradients(&found).iter().zip(gradients(&expected)) {
+                    assert_close(found, &expected, 1e-12);
+                }
+                let blind = (queries - keys).max(0);
+                assert!(found.narrow(1, 0, blind).abs().sum(Kind::Double).double_value(&[]) == 0.0);
+            }
+        }
+    }
+    let layer = Attention::new(0.1).unwrap().with_causal_lower_right(true);
+    assert_eq!(layer.to_string(), "Attention(p=0.1, causal=lower_right)");
+}
+
+/// The weights are softmax's, the output is what those that dropout keeps find, and a query that sees nothing has none.
+#[test]
+fn weights_are_returned_before_dropout() {
+    let _generator = seeded();
+    let inputs = [4, 6, 6].map(|n| Tensor::randn([2, 3, n, 8], (Kind::Double, device())));
+    let [query, key, value] = inputs.each_ref();
+    let mask = Tensor::ones([4, 6], (Kind::Bool, device()));
+    let _ = mask.get(2).fill_(0);
+    for train in [true, false] {
+        let layer = || Attention::new(P).unwrap().with_seed(5);
+        let (y, weights) =
+            layer().f_forward_with_weights(query, key, value, Some(&mask), train).unwrap();
+        assert_close(&y, &layer().forward(query, key, value, Some(&mask), train), 1e-12);
+        let scores = query.matmul(&key.transpose(-2, -1)) / 8f64.sqrt();
+        let expected = scores.softmax(-1, Kind::Double) * mask.to_kind(Kind::Double);
+        assert_close(&weights, &expected, 1e-12);
+    }
+}

@@ -30,6 +30,7 @@ struct Case {
     queries: i64,
     keys: i64,
     causal: bool,
+    lower_right: bool,
     /// The size of a bias.
     bias: Option<&'static [i64]>,
     /// How many weights a block has.
@@ -37,9 +38,16 @@ struct Case {
 }
 
 /// Heads begin within a tile of 2048 weights, and so do blocks, of which the last has fewer queries.
-const CASES: [Case; 9] = {
-    let case =
-        Case { leading: &[2, 3], queries: 71, keys: 90, causal: false, bias: None, block: 7 * 90 };
+const CASES: [Case; 13] = {
+    let case = Case {
+        leading: &[2, 3],
+        queries: 71,
+        keys: 90,
+        causal: false,
+        lower_right: false,
+        bias: None,
+        block: 7 * 90,
+    };
     [
         case,
         Case { causal: true, ..case },
@@ -48,6 +56,11 @@ const CASES: [Case; 9] = {
         Case { bias: Some(&[71, 90]), ..case },
         Case { bias: Some(&[3, 1, 90]), causal: true, ..case },
         Case { bias: Some(&[2, 1, 71, 1]), ..case },
+        Case { lower_right: true, ..case },
+        // The first 31 queries see no key: whole blocks, and one in part.
+        Case { lower_right: true, keys: 40, ..case },
+        Case { lower_right: true, keys: 1, ..case },
+        Case { lower_right: true, keys: 40, bias: Some(&[2, 1, 71, 1]), ..case },
         // Several tiles in a row, of which a causal block has the first ones only.
         Case { leading: &[17], queries: 10, keys: 5000, causal: true, block: 3 * 1024, ..case },
         // As large as users have it.
@@ -66,6 +79,7 @@ impl Case {
 
     fn forward(self, inputs: &[Tensor]) -> Tensor {
         let layer = Attention::new(P).unwrap().with_causal(self.causal).with_seed(7);
+        let layer = if self.lower_right { layer.with_causal_lower_right(true) } else { layer };
         layer.forward(&inputs[0], &inputs[1], &inputs[2], inputs.get(3), true)
     }
 

@@ -1,6 +1,15 @@
 //! On a GPU. Each test says so when it skips.
 
 mod common;
+// tch's function takes more arguments in later versions.
+#[path = "../src/fused_attention.rs"]
+mod fused_attention;
+/// What that file asks of its crate; these tests record no trace through it.
+pub(crate) mod trace {
+    pub(crate) fn is_tracing() -> bool {
+        false
+    }
+}
 
 use std::sync::MutexGuard;
 #[cfg(recompute)]
@@ -10,10 +19,12 @@ use common::{
     SHAPES, alone, assert_binomial, assert_close, assert_same_bits, channels_last, count_kept,
     elements,
 };
+use fused_attention::fused_attention;
 use tch::nn::{self, ModuleT};
 use tch::{Cuda, Device, Kind, Tensor};
 use tch_dropout::{
-    AlphaDropout, Dropout, GaussianDropout, NoiseShape, TrueDropout, checkpoint, drop_connect,
+    AlphaDropout, Attention, Dropout, GaussianDropout, NoiseShape, TrueDropout, checkpoint,
+    drop_connect,
 };
 
 const FLOATS: [Kind; 4] = [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16];
@@ -285,5 +296,66 @@ fn a_segment_is_run_again_with_the_autocast_of_its_first_run() {
         assert_eq!(kinds.len(), 2);
         assert_eq!(kinds[0] == Kind::Half, on);
         assert_eq!(kinds[0], kinds[1]);
+    }
+}
+
+/// Flash and memory-efficient attention draw from the generator that `manual_seed` sets, and keep no weights.
+#[test]
+fn attention_without_a_seed_is_libtorchs() {
+    let Some((gpu, _alone)) = gpu() else { return };
+    for (kind, masked) in [(Kind::Float, false), (Kind::BFloat16, false), (Kind::Float, true)] {
+        let inputs =
+            [(); 3].map(|()| Tensor::randn([2, 4, 512, 64], (kind, gpu)).set_requires_grad(true));
+        let [query, key, value] = inputs.each_ref();
+        let mask = masked.then(|| Tensor::randn([1, 1, 512, 512], (kind, gpu)));
+        let layer = Attention::new(0.1).unwrap();
+        let ours = || {
+            tch::manual_seed(5);
+            layer.forward(query, key, value, mask.as_ref(), true)
+        };
+        let theirs = || {
+            tch::manual_seed(5);
+            fused_attention(
+                inputs.each_ref(),
+                mask.as_ref().map(Tensor::shallow_clone),
+                0.1,
+                false,
+                None,
+            )
+            .unwrap()
+        };
+        assert_same_bits(&ours(), &theirs());
+        let gradients =
+            |y: Tensor| Tensor::run_backward(&[y.sum(Kind::Float)], &inputs, false, false);
+        for (ours, theirs) in gradients(ours()).iter().zip(gradients(theirs())) {
+            assert_close(ours, &theirs, 1e-2);
+        }
+        assert_ne!(
+            layer.forward(query, key, value, None, true),
+            layer.forward(query, key, value, None, true)
+        );
+        let in_evaluation = fused_attention(inputs.each_ref(), None, 0.0, false, None).unwrap();
+        assert_same_bits(&layer.forward(query, key, value, None, false), &in_evaluation);
+    }
+}
+
+/// In blocks, on a GPU: the definition's output and gradients, with the CPU's masks.
+#[test]
+fn attention_with_a_seed_is_the_cpus() {
+    let Some((gpu, _alone)) = gpu() else { return };
+    for length in [300, 2100] {
+        let inputs =
+            [(); 3].map(|()| Tensor::randn([1, 2, length, 16], (Kind::Double, Device::Cpu)));
+        let all = |device| {
+            let inputs = inputs.each_ref().map(|x| x.to_device(device).set_requires_grad(true));
+            let layer = Attention::new(0.3).unwrap().with_causal(true).with_seed(7);
+            let y = layer.forward(&inputs[0], &inputs[1], &inputs[2], None, true);
+            let gradients =
+                Tensor::run_backward(&[y.sin().sum(Kind::Double)], &inputs, false, false);
+            [y].into_iter().chain(gradients).map(|x| x.to_device(Device::Cpu)).collect::<Vec<_>>()
+        };
+        for (there, here) in all(gpu).iter().zip(all(Device::Cpu)) {
+            assert_close(there, &here, 1e-10);
+        }
     }
 }

@@ -12,7 +12,8 @@ use common::{
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 use tch_dropout::{
-    Error, MonteCarlo, MultiHeadAttention, MultiHeadAttentionConfig, Stream, multi_head_attention,
+    Attention, Error, InProjection, MonteCarlo, MultiHeadAttention, MultiHeadAttentionConfig,
+    NoiseShape, Stream, multi_head_attention,
 };
 
 const P: f64 = 0.3;
@@ -40,6 +41,14 @@ fn sequences(n: i64, length: i64) -> Tensor {
     Tensor::randn([n, length, FEATURES], (Kind::Double, device()))
 }
 
+/// The projections' weights, where there is one variable for all three.
+fn packed(layer: &MultiHeadAttention) -> &Tensor {
+    match &layer.in_proj {
+        InProjection::Packed(weight) => weight,
+        InProjection::Separate(_) => panic!("the weights are separate"),
+    }
+}
+
 /// The layer by its definition: head by head, each with its own rows and columns of the weights. `masks` are
 /// what dropout multiplies the weights by.
 fn by_hand(
@@ -51,7 +60,7 @@ fn by_hand(
 ) -> Tensor {
     let size = FEATURES / HEADS;
     let rows = |x: &Tensor, first: i64| {
-        let weight = layer.in_proj_weight.narrow(0, first, size);
+        let weight = packed(layer).narrow(0, first, size);
         let bias = layer.in_proj_bias.as_ref().map(|bias| bias.narrow(0, first, size));
         let projected = x.matmul(&weight.tr());
         bias.map_or(projected.shallow_clone(), |bias| projected + bias)
@@ -75,7 +84,13 @@ fn configs() -> Vec<MultiHeadAttentionConfig> {
     let mut configs = Vec::new();
     for kv_heads in [None, Some(1), Some(3)] {
         for (causal, bias) in [(false, true), (true, true), (false, false)] {
-            configs.push(MultiHeadAttentionConfig { p: P, causal, bias, kv_heads });
+            configs.push(MultiHeadAttentionConfig {
+                p: P,
+                causal,
+                bias,
+                kv_heads,
+                ..Default::default()
+            });
         }
     }
     configs
@@ -134,7 +149,7 @@ fn in_evaluation_it_is_pytorchs() {
                 &x,
                 FEATURES,
                 HEADS,
-                &layer.in_proj_weight,
+                packed(&layer),
                 layer.in_proj_bias.as_ref().unwrap(),
                 &layer.out_proj.ws,
                 layer.out_proj.bs.as_ref().unwrap(),
@@ -206,7 +221,7 @@ fn a_state_dict_is_saved_and_loaded() {
     let layer = multi_head_attention(vs.root(), FEATURES, HEADS, Default::default()).unwrap();
     vs.load(file.path()).unwrap();
     let found = [
-        &layer.in_proj_weight,
+        packed(&layer),
         layer.in_proj_bias.as_ref().unwrap(),
         &layer.out_proj.ws,
         layer.out_proj.bs.as_ref().unwrap(),
@@ -234,7 +249,7 @@ fn grouped_heads_are_repeated_rows() {
     };
     tch::no_grad(|| {
         let mut full = full;
-        full.in_proj_weight.copy_(&repeated(&grouped.in_proj_weight));
+        packed(&full).shallow_clone().copy_(&repeated(packed(&grouped)));
         full.in_proj_bias
             .as_mut()
             .unwrap()
@@ -255,7 +270,7 @@ fn the_variables_begin_as_pytorchs() {
     let vs = store();
     let layer = multi_head_attention(vs.root(), 256, 4, Default::default()).unwrap();
     for (weight, bound) in
-        [(&layer.in_proj_weight, (6.0f64 / 1024.0).sqrt()), (&layer.out_proj.ws, 1.0 / 16.0)]
+        [(packed(&layer), (6.0f64 / 1024.0).sqrt()), (&layer.out_proj.ws, 1.0 / 16.0)]
     {
         let largest = weight.abs().max().double_value(&[]);
         assert!(largest <= bound && largest > 0.99 * bound, "{largest} of {bound}");
@@ -353,8 +368,8 @@ fn it_draws_in_evaluation_under_monte_carlo_for_each_pass_anew() {
     let config = MultiHeadAttentionConfig { p: P, bias: false, ..Default::default() };
     let mut layer = multi_head_attention(vs.root(), LENGTH, 1, config).unwrap();
     tch::no_grad(|| {
-        let _ = layer.in_proj_weight.zero_();
-        layer.in_proj_weight.narrow(0, 2 * LENGTH, LENGTH).copy_(&Tensor::eye(LENGTH, float()));
+        let _ = packed(&layer).shallow_clone().zero_();
+        packed(&layer).narrow(0, 2 * LENGTH, LENGTH).copy_(&Tensor::eye(LENGTH, float()));
         layer.out_proj.ws.copy_(&Tensor::eye(LENGTH, float()));
     });
     let x = Tensor::eye(LENGTH, float()).expand([3, LENGTH, LENGTH], false);
@@ -473,4 +488,94 @@ fn it_prints_itself_in_a_line_and_fits_a_sequence() {
     assert_eq!(layer.to_string(), text);
     assert_eq!(format!("{layer:#?}"), text);
     let _ = nn::seq_t().add(layer);
+}
+
+/// PyTorch's names, shapes and order; each its own Glorot distribution.
+#[test]
+fn keys_and_values_of_other_sizes_have_weights_of_their_own() {
+    let _generator = seeded();
+    for (kdim, vdim) in [(Some(10), Some(7)), (Some(10), None), (None, Some(7))] {
+        let mut vs = store();
+        let config =
+            MultiHeadAttentionConfig { kdim, vdim, kv_heads: Some(2), p: P, ..Default::default() };
+        let layer = layer(&mut vs, config);
+        let (kdim, vdim) = (kdim.unwrap_or(FEATURES), vdim.unwrap_or(FEATURES));
+        let expected = [
+            ("in_proj_bias", vec![40]),
+            ("k_proj_weight", vec![8, kdim]),
+            ("out_proj.bias", vec![24]),
+            ("out_proj.weight", vec![24, 24]),
+            ("q_proj_weight", vec![24, 24]),
+            ("v_proj_weight", vec![8, vdim]),
+        ];
+        let found = shapes(&vs);
+        let expected: BTreeMap<_, _> =
+            expected.into_iter().map(|(name, size)| (name.into(), size)).collect();
+        assert_eq!(found, expected);
+        let InProjection::Separate(weights) = &layer.in_proj else { panic!("packed") };
+        let fresh_vs = store();
+        let fresh = multi_head_attention(fresh_vs.root(), FEATURES, HEADS, config).unwrap();
+        let InProjection::Separate(fresh) = &fresh.in_proj else { panic!("packed") };
+        for weight in fresh {
+            let bound = (6.0 / weight.size().iter().sum::<i64>() as f64).sqrt();
+            let largest = weight.abs().max().double_value(&[]);
+            assert!(largest <= bound && largest > 0.9 * bound, "{largest} of {bound}");
+        }
+
+        // The same as projecting first, and then a layer whose own projections do nothing.
+        let random = |size: &[i64]| Tensor::randn(size, (Kind::Double, device()));
+        let inputs = [random(&[2, 5, FEATURES]), random(&[2, 6, kdim]), random(&[2, 6, vdim])];
+        let [query, key, value] = inputs.each_ref();
+        let biases = layer.in_proj_bias.as_ref().unwrap().split_with_sizes([24, 8, 8], 0);
+        let heads = |i: usize| {
+            inputs[i].linear(&weights[i], Some(&biases[i])).unflatten(-1, [-1, 4]).transpose(1, 2)
+        };
+        let found = Attention::new(P).unwrap().with_seed(3).forward(
+            &heads(0),
+            &heads(1),
+            &heads(2),
+            None,
+            true,
+        );
+        let expected = found
+            .transpose(1, 2)
+            .flatten(2, 3)
+            .linear(&layer.out_proj.ws, layer.out_proj.bs.as_ref());
+        let layer = layer.with_seed(3);
+        assert_close(&layer.forward(query, key, value, None, true), &expected, 1e-12);
+
+        let error = layer.f_forward(query, query, query, None, true).unwrap_err().to_string();
+        let features = if kdim == FEATURES { vdim } else { kdim };
+        assert_eq!(
+            error,
+            format!(
+                "multi-head attention needs inputs of shape [N, T, {features}], got [2, 5, 24]"
+            )
+        );
+    }
+    let config = MultiHeadAttentionConfig { vdim: Some(0), ..Default::default() };
+    let error =
+        multi_head_attention(store().root(), FEATURES, HEADS, config).unwrap_err().to_string();
+    assert_eq!(error, "kdim and vdim must be positive, got kdim 24 and vdim 0");
+}
+
+#[test]
+fn options_of_attention_reach_the_heads() {
+    let _generator = seeded();
+    let mut vs = store();
+    let config =
+        MultiHeadAttentionConfig { p: 0.5, causal_lower_right: true, ..Default::default() };
+    let layer = layer(&mut vs, config).with_seed(1);
+    let (query, key) = (sequences(2, 2), sequences(2, 5));
+    let (y, weights) = layer.f_forward_with_weights(&query, &key, &key, None, false).unwrap();
+    assert_close(&y, &layer.forward(&query, &key, &key, None, false), 1e-12);
+    // The last query sees all keys, the first one all but the last.
+    assert_eq!(count_kept(&weights), 2.0 * HEADS as f64 * 9.0);
+    assert_eq!(count_kept(&weights.select(2, 0).select(2, 4)), 0.0);
+
+    // One mask for the batch and all heads.
+    let shared = layer.with_noise_shape(NoiseShape::Shared(vec![0, 1]));
+    let x = sequences(1, 5).repeat([3, 1, 1]);
+    let y = shared.forward(&x, &x, &x, None, true);
+    assert_close(&y.get(0), &y.get(2), 1e-12);
 }

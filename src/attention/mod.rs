@@ -3,13 +3,14 @@
 use std::fmt;
 
 mod checks;
-mod definition;
+pub(crate) mod definition;
 #[cfg(recompute)]
 pub(crate) mod in_blocks;
 pub(crate) mod options;
 
 use tch::Tensor;
 
+use self::definition::Causal;
 use self::options::Options;
 use crate::error::{Result, or_panic_in};
 use crate::noise::{Noise, noise_methods, noise_shape_methods};
@@ -46,8 +47,14 @@ use crate::noise_shape::NoiseShape;
 /// pass, as in flash attention (Dao et al. 2022). Causal blocks leave out the keys that none of their queries sees. The
 /// memory grows with `T + S`, not with `T · S`. On a GPU that begins with 4,194,304 weights.
 ///
+/// On a GPU, a layer without a seed leaves dropout to libtorch's fused kernels, flash and memory-efficient attention, with
+/// masks from the generator that it follows; except in f64. These have no second derivative: for one, give the layer a
+/// seed. And flash attention, which computes in f16 and bf16, drops with `p` rounded to a multiple of 1/256: 0.1016 for
+/// 0.1.
+///
 /// The definition computes the rest, which keeps the weights before and after dropout: shorter sequences, draws that
-/// weights share ([`with_noise_shape`](Self::with_noise_shape), over the weights `[..., T, S]`), second
+/// weights share ([`with_noise_shape`](Self::with_noise_shape), over the weights `[..., T, S]`; one for the whole
+/// batch and all heads, as in Flax, is `NoiseShape::Shared(vec![0, 1])`), second
 /// derivatives (the gradient's own pass runs it then), models that are being traced, [`tch::autocast`]. For
 /// inputs in half precision, the weights before dropout are computed in f32; in blocks, all is.
 #[derive(Clone)]
@@ -74,7 +81,8 @@ impl Attention {
     }
 
     /// Whether the query at position `t` sees only the keys at positions up to `t`; false by default. As in
-    /// libtorch, both count from 0, also where there are more keys than queries.
+    /// libtorch, both count from 0, also where there are more keys than queries: with a key cache, see
+    /// [`with_causal_lower_right`](Self::with_causal_lower_right).
     ///
     /// ```
     /// use tch::{Device, Kind, Tensor};
@@ -86,7 +94,31 @@ impl Attention {
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     pub fn with_causal(mut self, causal: bool) -> Self {
-        self.options.causal = causal;
+        self.options.causal = if causal { Causal::UpperLeft } else { Causal::No };
+        self
+    }
+
+    /// Whether the last query sees all keys, the one before it all but the last, and so on; false by default. For queries
+    /// that follow a cache of earlier keys. With as many queries as keys it is [`with_causal`](Self::with_causal); with
+    /// more of them, the first ones see no key, and get 0. (PyTorch: `torch.nn.attention.bias.causal_lower_right`.)
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::Attention;
+    ///
+    /// // One query, the fifth of its sequence, and the keys so far.
+    /// let [query, cache] = [1, 5].map(|n| Tensor::randn([n, 8], (Kind::Float, Device::Cpu)));
+    /// let attention = Attention::new(0.1)?;
+    /// let of_all = attention.clone().forward(&query, &cache, &cache, None, false);
+    /// let lower_right = attention.clone().with_causal_lower_right(true);
+    /// assert_eq!(lower_right.forward(&query, &cache, &cache, None, false), of_all);
+    /// // `with_causal` would show it the first key alone.
+    /// let of_first = attention.with_causal(true).forward(&query, &cache, &cache, None, false);
+    /// assert!(of_first.allclose(&cache.narrow(0, 0, 1), 1e-5, 1e-6, false));
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn with_causal_lower_right(mut self, causal: bool) -> Self {
+        self.options.causal = if causal { Causal::LowerRight } else { Causal::No };
         self
     }
 
@@ -191,9 +223,39 @@ impl Attention {
     ) -> Result<Tensor> {
         self.options.attend(&self.noise, [query, key, value], mask, train)
     }
+
+    /// The forward pass, and the weights before dropout, `[..., T, S]`: for a plot, or for a loss of them, as they are in the
+    /// graph. It is computed by the definition, which keeps them. PyTorch returns them after dropout.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::Attention;
+    ///
+    /// let [query, key, value] = [5, 7, 7].map(|n| Tensor::randn([2, 4, n, 16], (Kind::Float, Device::Cpu)));
+    /// let attention = Attention::new(0.1)?;
+    /// let (y, weights) = attention.f_forward_with_weights(&query, &key, &value, None, true)?;
+    /// assert_eq!((y.size(), weights.size()), (vec![2, 4, 5, 16], vec![2, 4, 5, 7]));
+    /// // Averaged over heads.
+    /// assert_eq!(weights.mean_dim(1, false, None).size(), [2, 5, 7]);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`f_forward`](Self::f_forward).
+    pub fn f_forward_with_weights(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        mask: Option<&Tensor>,
+        train: bool,
+    ) -> Result<(Tensor, Tensor)> {
+        self.options.attend_with_weights(&self.noise, [query, key, value], mask, train)
+    }
 }
 
-/// As PyTorch prints a layer: `Attention(p=0.1, causal=true)`, with the scale if it is not the default.
+/// As PyTorch prints a layer: `Attention(p=0.1, causal=true)`, or `causal=lower_right`, with the scale if it is not the default.
 impl fmt::Display for Attention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Attention(p={:?}, causal={}", self.p(), self.options.causal)?;

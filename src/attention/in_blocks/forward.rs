@@ -56,7 +56,7 @@ impl Worker {
     fn attend(&self, job: &Job, block: &Block, query: &Tensor, y: &Tensor) -> Result<()> {
         let mut weights = self.scores.compute(job, block, query)?;
         // The largest power is 1, but for queries that see nothing: these have 0 powers, of sum 0.
-        let [largest, mut sum] = softmax::powers(&mut weights, self.scores.floor())?;
+        let [largest, mut sum] = softmax::powers(&mut weights, self.scores.floor(block))?;
         let _ = sum.f_clamp_min_(1.0)?;
         let mut logs = block.rows(&self.logs.f_select(0, block.head)?)?;
         logs.f_copy_(&sum.f_log()?.f_add_(&largest)?)?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tch::{Device, Kind, Tensor};
 
-use crate::attention::definition::Formula;
+use crate::attention::definition::{Causal, Formula};
 use crate::error::Result;
 use crate::implicit_mask::ImplicitMask;
 
@@ -41,6 +41,8 @@ pub(super) struct Job {
     /// The kind that is computed in.
     pub(super) wide: Kind,
     pub(super) device: Device,
+    /// How many keys the first query sees; each further one sees one more if the job is causal.
+    pub(super) first_sees: i64,
     /// How many queries a block has at most.
     pub(super) rows: i64,
     /// Into how many tasks a head is cut.
@@ -53,7 +55,9 @@ pub(super) struct Block {
     /// The first query.
     pub(super) start: i64,
     pub(super) rows: i64,
-    /// How many keys the last query sees, and none sees more.
+    /// How many keys the first query sees: less than 1 if it sees none.
+    pub(super) first_sees: i64,
+    /// How many keys the last query sees, and none sees more; but at least one, as an empty product has no softmax.
     pub(super) seen: i64,
     /// Where the first query's weights are among those of all heads.
     pub(super) first_weight: usize,
@@ -76,6 +80,7 @@ impl Job {
         Job {
             formula,
             mask,
+            first_sees: formula.causal.first_sees(queries, keys),
             leading: leading.to_vec(),
             heads,
             queries,
@@ -90,6 +95,10 @@ impl Job {
         }
     }
 
+    pub(super) fn is_causal(&self) -> bool {
+        self.formula.causal != Causal::No
+    }
+
     pub(super) fn tasks(&self) -> i64 {
         self.heads * self.parts
     }
@@ -101,17 +110,20 @@ impl Job {
 
     pub(super) fn blocks(&self, task: i64) -> impl Iterator<Item = Block> + use<> {
         let (head, part) = self.head_and_part(task);
-        let (rows, queries, keys, causal) =
-            (self.rows, self.queries, self.keys, self.formula.causal);
+        let (rows, queries, keys, first_sees) =
+            (self.rows, self.queries, self.keys, self.first_sees);
+        let is_causal = self.is_causal();
         let blocks = (queries as u64).div_ceil(rows as u64) as i64;
         (part * blocks / self.parts..(part + 1) * blocks / self.parts).map(move |block| {
             let start = block * rows;
             let rows = rows.min(queries - start);
+            let first_sees = if is_causal { first_sees + start } else { keys };
             Block {
                 head,
                 start,
                 rows,
-                seen: if causal { keys.min(start + rows) } else { keys },
+                first_sees,
+                seen: (first_sees + rows - 1).clamp(1, keys),
                 first_weight: ((head * queries + start) * keys) as usize,
             }
         })

@@ -77,7 +77,7 @@ fn by_definition(
     let all = all.iter().map(|x| Ok(x.f_view_as(x)?)).collect::<Result<Vec<_>>>()?;
     let [query, key, value] = [0, 1, 2].map(|i| &all[i]);
     let dropout = |weights: &Tensor| product(&job.mask, weights, None);
-    let y = job.formula.attend([query, key, value], all.get(3), dropout)?;
+    let y = job.formula.attend([query, key, value], all.get(3), dropout)?.y;
     let root = with_gradient(y, of_y)?;
     let wanted = all.iter().zip(needed).filter_map(|(x, &needed)| needed.then_some(x));
     let wanted: Vec<&Tensor> = wanted.collect();

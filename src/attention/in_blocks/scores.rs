@@ -17,14 +17,14 @@ pub(super) struct Scores {
     /// A head's keys.
     key: Tensor,
     weights: Weights,
-    /// -∞ above the diagonal, for a causal block's last keys.
+    /// -∞ above the diagonal, for a causal block's last keys; and a last column of -∞, for a block that sees none.
     future: Option<Tensor>,
 }
 
 impl Scores {
     pub(super) fn new(job: &Job, bias: Option<&Tensor>) -> Result<Self> {
         let future = || {
-            let size = [job.rows; 2];
+            let size = [job.rows, job.rows + 1];
             let all = Tensor::f_full(size, f64::NEG_INFINITY, (job.wide, job.device))?;
             Ok::<_, Error>(all.f_triu(1)?)
         };
@@ -33,7 +33,7 @@ impl Scores {
             query: job.scratch([job.rows, job.features])?,
             key: job.scratch([job.keys, job.features])?,
             weights: Weights::new(job)?,
-            future: if job.formula.causal { Some(future()?) } else { None },
+            future: if job.is_causal() { Some(future()?) } else { None },
         })
     }
 
@@ -63,20 +63,26 @@ impl Scores {
             let _ = scores.f_add_(&block.part(&job.head(bias, block.head)?)?)?;
         }
         if let Some(future) = &self.future
-            && block.start < block.seen
+            && block.first_sees < block.seen
         {
-            // The block's first query sees the first of these keys, the second one more, and so on.
-            let keys = block.seen - block.start;
-            let future = future.f_narrow(0, 0, block.rows)?.f_narrow(1, 0, keys)?;
-            let _ = scores.f_narrow(1, block.start, keys)?.f_add_(&future)?;
+            // From the last key that the first query sees on: the second query sees one more, and so on.
+            let start = (block.first_sees - 1).max(0);
+            let column = (start - (block.first_sees - 1)).min(job.rows);
+            let keys = block.seen - start;
+            let future = future.f_narrow(0, 0, block.rows)?.f_narrow(1, column, keys)?;
+            let _ = scores.f_narrow(1, start, keys)?.f_add_(&future)?;
         }
         Ok(scores)
     }
 
-    /// The least that a query's largest score counts as: where a bias may leave it no key, and all of its scores are -∞,
-    /// their powers are to be 0, not NaN.
-    pub(super) fn floor(&self) -> f64 {
-        if self.bias.is_some() { f32::MIN.into() } else { f64::NEG_INFINITY }
+    /// The least that a query's largest score counts as: where it may see no key, and all of its scores are -∞, their
+    /// powers are to be 0, not NaN.
+    pub(super) fn floor(&self, block: &Block) -> f64 {
+        if self.bias.is_some() || block.first_sees < 1 {
+            f32::MIN.into()
+        } else {
+            f64::NEG_INFINITY
+        }
     }
 
     /// The weights that were computed in the scores' place.
