@@ -88,13 +88,16 @@ fn cases() -> Vec<Case> {
     }
     cases.push(case("dropout()", || Box::new(|x| dropout(x, 0.3, true))));
     cases.push(case("feature_dropout()", || Box::new(|x| feature_dropout(x, 0.3, true))));
-    cases.push(case("drop_connect", || {
-        let vs = nn::VarStore::new(device());
-        let layer = drop_connect(vs.root(), 2, 2, DropConnectConfig::default()).unwrap();
-        let _ = tch::no_grad(|| layer.linear.ws.shallow_clone().fill_(0.7));
-        let _ = tch::no_grad(|| layer.linear.bs.as_ref().unwrap().shallow_clone().fill_(0.1));
-        module(layer.with_seed(5))
-    }));
+    for per_sample in [false, true] {
+        cases.push(case(&format!("drop_connect, per_sample={per_sample}"), move || {
+            let vs = nn::VarStore::new(device());
+            let config = DropConnectConfig { per_sample, ..Default::default() };
+            let layer = drop_connect(vs.root(), 2, 2, config).unwrap();
+            let _ = tch::no_grad(|| layer.linear.ws.shallow_clone().fill_(0.7));
+            let _ = tch::no_grad(|| layer.linear.bs.as_ref().unwrap().shallow_clone().fill_(0.1));
+            module(layer.with_seed(5))
+        }));
+    }
     cases.push(case("a mask that is drawn and applied twice", || {
         let layer = TrueDropout::elements(0.3).unwrap().with_seed(1);
         Box::new(move |x| {

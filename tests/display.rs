@@ -50,4 +50,7 @@ fn of_drop_connect() {
         let config = DropConnectConfig { p, rescale, ..Default::default() };
         assert_prints(drop_connect(vs.root(), 6, 5, config).unwrap(), text);
     }
+    let config = DropConnectConfig { per_sample: true, ..Default::default() };
+    let text = "DropConnect(in_features=6, out_features=5, p=0.5, rescale=true, per_sample=true)";
+    assert_prints(drop_connect(vs.root(), 6, 5, config).unwrap(), text);
 }

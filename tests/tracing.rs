@@ -188,7 +188,7 @@ fn drop_connect_draws_anew_in_each_call() {
     for (rescale, scale) in [(true, 4.0), (false, 1.0)] {
         let mut vs = nn::VarStore::new(device());
         let linear = nn::LinearConfig { bias: false, ..Default::default() };
-        let config = DropConnectConfig { p: P, rescale, linear };
+        let config = DropConnectConfig { p: P, rescale, linear, ..Default::default() };
         let layer = drop_connect(vs.root(), 30, 20, config).unwrap();
         vs.freeze();
         let traced = trace(&nonzero(&[3, 30]), |x| layer.forward_t(x, true));
@@ -199,6 +199,32 @@ fn drop_connect_draws_anew_in_each_call() {
             assert!(calls[..i].iter().all(|earlier| earlier != y));
         }
         assert_binomial(count_kept(&Tensor::cat(&calls, 0)), 10.0 * 600.0, 1.0 - P);
+    }
+}
+
+/// The same row of ones for each sample, whose output is then the sum of what is kept of its weight.
+#[test]
+fn drop_connect_per_sample_draws_anew_for_each_sample_of_any_batch() {
+    let mut vs = nn::VarStore::new(device());
+    let linear = nn::LinearConfig { bias: false, ..Default::default() };
+    let config = DropConnectConfig { p: P, rescale: false, per_sample: true, linear };
+    let layer = drop_connect(vs.root(), 1, 20, config).unwrap();
+    vs.freeze();
+    for inner in [&[][..], &[3]] {
+        let size = |samples| [&[samples], inner, &[1]].concat();
+        let traced = trace(&nonzero(&size(3)), |x| layer.forward_t(x, true));
+        let call = || traced.forward_ts(&[Tensor::ones(size(500), float())]).unwrap();
+        let calls = [call(), call()];
+        for y in &calls {
+            assert_same_bits(&y.abs(), &(layer.linear.ws.tr() * y.ne(0)).abs());
+            let of_samples = y.reshape([500, -1, 20]).select(1, 0);
+            assert_eq!(
+                y.reshape([500, -1, 20]),
+                of_samples.unsqueeze(1).expand_as(&y.reshape([500, -1, 20]))
+            );
+            assert_binomial(count_kept(&of_samples), 500.0 * 20.0, 1.0 - P);
+        }
+        assert_ne!(calls[0], calls[1]);
     }
 }
 

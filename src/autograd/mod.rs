@@ -85,6 +85,23 @@ pub(crate) fn with_gradient(y: Tensor, gradient: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// The gradients of `inputs` in a graph of their own, which has higher derivatives: that of what `definition` computes
+/// from them, whose gradient is `of_y`. For [`with_inputs`], where a second derivative is wanted.
+pub(crate) fn gradients_in_graph(
+    definition: impl FnOnce(&[Tensor]) -> Result<Tensor>,
+    of_y: &Tensor,
+    inputs: &[Tensor],
+    needed: &[bool],
+) -> Result<Vec<Option<Tensor>>> {
+    // Views, at which the pass below ends: one input may have been computed from another.
+    let inputs = inputs.iter().map(|x| Ok(x.f_view_as(x)?)).collect::<Result<Vec<_>>>()?;
+    let root = with_gradient(definition(&inputs)?, of_y)?;
+    let wanted = inputs.iter().zip(needed).filter_map(|(x, &needed)| needed.then_some(x));
+    let wanted: Vec<&Tensor> = wanted.collect();
+    let mut found = Tensor::f_run_backward(&[root], &wanted, true, true)?.into_iter();
+    Ok(needed.iter().map(|&needed| if needed { found.next() } else { None }).collect())
+}
+
 /// Puts a closure into the graph. It gets the inputs if the graph is to `keep` them.
 fn attach<F>(inputs: &[&Tensor], keep: bool, y: Tensor, gradients: F) -> Result<Tensor>
 where

@@ -166,6 +166,20 @@ pub fn panic_text(f: impl FnOnce() + std::panic::UnwindSafe) -> String {
     }
 }
 
+/// How many bytes more than before are in memory at a time while this runs.
+#[cfg(target_os = "linux")]
+pub fn peak_memory_of(run: impl FnOnce()) -> u64 {
+    let peak = || {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = text.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    };
+    std::fs::write("/proc/self/clear_refs", "5").unwrap(); // Sets the peak to what is resident now.
+    let before = peak();
+    run();
+    peak() - before
+}
+
 /// An example's program, which `cargo test` builds with the tests.
 pub fn example(name: &str) -> Command {
     let test = std::env::current_exe().expect("a test knows its own path");

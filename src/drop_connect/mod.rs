@@ -1,10 +1,14 @@
 //! DropConnect: a linear layer that drops weights.
 
+#[cfg(recompute)]
+mod each_sample;
+
 use std::borrow::Borrow;
 use std::fmt;
 
 use tch::{Tensor, nn};
 
+use crate::draw::Draw;
 use crate::error::{Result, or_panic_in};
 use crate::noise::{Noise, noise_methods};
 use crate::noise_shape::NoiseShape;
@@ -14,7 +18,8 @@ use crate::strided::check_not_nested;
 ///
 /// ```
 /// use tch_dropout::DropConnectConfig;
-/// let config = DropConnectConfig { p: 0.3, rescale: false, ..Default::default() };
+/// // As Wan et al. 2013 train: a mask for each sample.
+/// let config = DropConnectConfig { p: 0.5, per_sample: true, ..Default::default() };
 /// assert!(config.linear.bias);
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -23,22 +28,24 @@ pub struct DropConnectConfig {
     pub p: f64,
     /// Whether kept weights are multiplied by `1 / (1 - p)`; true by default.
     pub rescale: bool,
+    /// Whether each sample has a mask of its own; false by default. See [the cost](DropConnect#a-mask-for-each-sample).
+    pub per_sample: bool,
     /// The options of the linear layer.
     pub linear: nn::LinearConfig,
 }
 
 impl Default for DropConnectConfig {
     fn default() -> Self {
-        DropConnectConfig { p: 0.5, rescale: true, linear: Default::default() }
+        DropConnectConfig { p: 0.5, rescale: true, per_sample: false, linear: Default::default() }
     }
 }
 
 /// A linear layer that drops weights instead of activations (Wan et al. 2013): in training,
 /// `x · (weight * mask / (1 - p))ᵀ + bias`, without the division if `rescale` is false.
 ///
-/// Each forward pass draws a mask with one element per weight, and the whole batch shares it. The bias is
-/// never dropped. Like [`nn::Linear`], the layer holds tensors, and so is `Send` but not `Sync`.
-/// [`drop_connect`] makes one.
+/// Each forward pass draws a mask with one element per weight, and the whole batch shares it; or, with
+/// [`per_sample`](DropConnectConfig::per_sample), each sample has its own. The bias is never dropped. Like
+/// [`nn::Linear`], the layer holds tensors, and so is `Send` but not `Sync`. [`drop_connect`] makes one.
 ///
 /// ```
 /// use tch::{nn, nn::ModuleT, Device, Kind, Tensor};
@@ -50,10 +57,22 @@ impl Default for DropConnectConfig {
 /// assert_eq!(layer.forward_t(&x, true).size(), [16, 4]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
+///
+/// # A mask for each sample
+///
+/// The paper draws a mask for each sample, as one for the whole batch regularizes too little. Then `x` is `[N, ..., in]`
+/// or `[in]`, and sample `n` is multiplied by `weight * mask[n]`, where the mask is that of an `[N, out, in]` tensor.
+///
+/// No mask and no masked weight is kept, with the feature `recompute`: they are computed for a few samples at a time, and
+/// again in the backward pass, in memory for one weight. That takes time: each sample draws a mask as large as the weight
+/// and multiplies by it, once in the forward pass and twice in the backward pass, where a batch that shares its weight
+/// takes one matrix product. Second derivatives, models that are being traced and [`tch::autocast`] keep all `N` masked
+/// weights; without `recompute`, so does training.
 pub struct DropConnect {
     /// The linear layer, as evaluation uses it.
     pub linear: nn::Linear,
     noise: Noise,
+    per_sample: bool,
 }
 
 /// Makes a [`DropConnect`] layer as [`nn::linear`] makes a linear one, with the same variables under the
@@ -82,7 +101,7 @@ pub fn drop_connect<'a, T: Borrow<nn::Path<'a>>>(
 ) -> Result<DropConnect> {
     let noise = Noise::new(config.p, NoiseShape::Elements, config.rescale)?;
     let linear = nn::linear(vs, in_dim, out_dim, config.linear);
-    Ok(DropConnect { linear, noise })
+    Ok(DropConnect { linear, noise, per_sample: config.per_sample })
 }
 
 impl DropConnect {
@@ -117,6 +136,9 @@ impl DropConnect {
         if !self.fits(x)? {
             return Ok(x.f_linear(ws, bs.as_ref())?);
         }
+        if self.per_sample {
+            return self.forward_each(x, train);
+        }
         let draw = self.noise.draw_weight(ws, x, train)?;
         if draw.size != ws.size() {
             return self.forward_folded(x, &draw.mask(ws)?);
@@ -140,22 +162,74 @@ impl DropConnect {
         Ok(true)
     }
 
+    /// A mask for each sample. In folded passes of Monte Carlo dropout, each copy of a sample is one.
+    fn forward_each(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let nn::Linear { ws, bs } = &self.linear;
+        let p = self.noise.active_p(train)?;
+        if p.is_zero() || x.numel() == 0 {
+            return Ok(x.f_linear(ws, bs.as_ref())?);
+        }
+        let rows = match x.dim() {
+            1 => x.f_reshape([1, 1, -1])?,
+            2 => x.f_unsqueeze(1)?,
+            _ => x.f_flatten(1, -2)?,
+        };
+        // [N, out, in], of x's size, so that a trace takes batches of any size.
+        let like = rows.f_narrow(1, 0, 1)?.f_expand([-1, ws.size()[0], -1], false)?;
+        let weights = ws.f_expand_as(&like)?;
+        let draw = self.noise.draw_at(p, &weights)?;
+        let y = match self.in_blocks(&draw, &rows, &weights)? {
+            Some(y) => y,
+            None => multiply_each(&rows, &draw.multiply(&weights, None)?)?,
+        };
+        let y = self.add_bias(y)?;
+        match x.dim() {
+            1 => Ok(y.f_view([-1])?),
+            2 => Ok(y.f_squeeze_dim(1)?),
+            _ => Ok(y.f_unflatten(1, &x.size()[1..x.dim() - 1])?),
+        }
+    }
+
+    /// Without masked weights that the graph keeps, where that can be.
+    #[cfg(recompute)]
+    fn in_blocks(&self, draw: &Draw, rows: &Tensor, weights: &Tensor) -> Result<Option<Tensor>> {
+        let ws = &self.linear.ws;
+        if !each_sample::fits(rows, ws) {
+            return Ok(None);
+        }
+        let mask = draw.per_element(weights)?;
+        mask.map(|mask| each_sample::multiply(mask, rows, ws)).transpose()
+    }
+
+    #[cfg(not(recompute))]
+    fn in_blocks(&self, _: &Draw, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
     /// Folded passes of Monte Carlo dropout, each with a weight of its own:
     /// `[passes, rows, in] · [passes, in, out]`.
     fn forward_folded(&self, x: &Tensor, masks: &Tensor) -> Result<Tensor> {
-        let nn::Linear { ws, bs } = &self.linear;
+        let ws = &self.linear.ws;
         let (passes, out_dim, in_dim) = masks.size3()?;
-        let weights = ws.f_mul(masks)?.f_transpose(1, 2)?;
-        let mut y = x.f_reshape([passes, -1, in_dim])?.f_bmm(&weights)?;
-        if let Some(bias) = bs {
-            y = y.f_add(bias)?;
-        }
+        let y = multiply_each(&x.f_reshape([passes, -1, in_dim])?, &ws.f_mul(masks)?)?;
         let mut size = x.size();
         if let Some(last) = size.last_mut() {
             *last = out_dim;
         }
-        Ok(y.f_reshape(size)?)
+        Ok(self.add_bias(y)?.f_reshape(size)?)
     }
+
+    fn add_bias(&self, y: Tensor) -> Result<Tensor> {
+        match &self.linear.bs {
+            Some(bias) => Ok(y.f_add(bias)?),
+            None => Ok(y),
+        }
+    }
+}
+
+/// Rows with a weight for each group of them: `[groups, rows, in] · [groups, out, in]ᵀ`.
+fn multiply_each(rows: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    Ok(rows.f_bmm(&weights.f_transpose(1, 2)?)?)
 }
 
 impl nn::ModuleT for DropConnect {
@@ -174,8 +248,9 @@ impl fmt::Display for DropConnect {
         let (p, rescale) = (self.p(), self.noise.rescales());
         write!(
             f,
-            "DropConnect(in_features={inputs}, out_features={outputs}, p={p:?}, rescale={rescale})"
-        )
+            "DropConnect(in_features={inputs}, out_features={outputs}, p={p:?}, rescale={rescale}"
+        )?;
+        f.write_str(if self.per_sample { ", per_sample=true)" } else { ")" })
     }
 }
 
