@@ -35,7 +35,7 @@
 //!
 //! `x` may be any expression: `x.relu().dropout(p, train)` becomes `dropout(&x.relu(), p, train)`. Where a variable
 //! is called `dropout`, write `tch_dropout::dropout`. `f_dropout` has an error type of its own; in a function that
-//! returns [`TchError`](tch::TchError), `Ok(f_dropout(&x, p, train)?)` converts it. After [`tch::manual_seed`], the
+//! returns [`TchError`], `Ok(f_dropout(&x, p, train)?)` converts it. After [`tch::manual_seed`], the
 //! masks repeat, but they are not those that libtorch's dropout draws after the same seed.
 //!
 //! # A `Dropout` struct of your own
@@ -241,3 +241,6 @@
 //! # assert_eq!(layer.draw_mask(&x, true)?.size(), y.size());
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
+//!
+//! [`TchError`]: https://docs.rs/tch/latest/tch/enum.TchError.html
+//! [`tch::manual_seed`]: https://docs.rs/tch/latest/tch/fn.manual_seed.html

@@ -58,6 +58,8 @@ impl Default for MultiHeadAttentionConfig {
 /// assert_eq!(layer.forward_t(&x, true).size(), [2, 10, 32]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
+///
+/// [`nn::Linear`]: https://docs.rs/tch/latest/tch/nn/struct.Linear.html
 pub struct MultiHeadAttention {
     /// The rows that project to the queries, then those for the keys, then those for the values: `[embed_dim
     /// + 2 * kv_heads * head_dim, embed_dim]`, which is `[3 * embed_dim, embed_dim]` unless heads are shared.
@@ -146,7 +148,7 @@ fn uniform(square: f64, fan: i64) -> nn::Init {
 impl MultiHeadAttention {
     noise_methods!();
 
-    /// Self-attention. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    /// Self-attention. [`forward_t`] does the same, but panics on an error.
     ///
     /// # Shapes
     ///
@@ -168,6 +170,8 @@ impl MultiHeadAttention {
     /// # Errors
     ///
     /// Those of [`f_forward`](Self::f_forward).
+    ///
+    /// [`forward_t`]: https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html#tymethod.forward_t
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.check(x)?;
         let projected = x.f_linear(&self.in_proj_weight, self.in_proj_bias.as_ref())?;

@@ -69,6 +69,9 @@ use crate::error::{Result, or_panic};
 /// # Panics
 ///
 /// Where [`f_checkpoint`] returns an error.
+///
+/// [`Tensor::dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.dropout
+/// [`tch::no_grad`]: https://docs.rs/tch/latest/tch/fn.no_grad.html
 #[track_caller]
 pub fn checkpoint<F>(segment: F, x: &Tensor) -> Tensor
 where
