@@ -33,8 +33,8 @@
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
-//! A forgotten `?` in `.add(TrueDropout::elements(0.5)?)` is reported as "the trait bound `Result<TrueDropout, Error>: ModuleT`
-//! is not satisfied".
+//! Where the `?` after `elements(0.5)` is forgotten, the compiler says that "the trait `Module` is not implemented for
+//! `Result<DropoutLayer<true>, Error>`".
 //!
 //! This crate finds libtorch as `tch` does: through `LIBTORCH`, or by a download with the feature
 //! `download-libtorch`. [`guide::building`] lists all the ways, and says what a program needs to find

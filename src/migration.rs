@@ -151,7 +151,8 @@
 //! let words = Tensor::randint(1_000, [8, 20], (Kind::Int64, Device::Cpu));
 //!
 //! // fastai: EmbeddingDropout(embedding, 0.1)(words)
-//! let mask = TrueDropout::shared(0.1, &[1])?.draw_mask(&embedding.ws, train)?; // [V, 1]
+//! let dropout = TrueDropout::shared(0.1, &[1])?; // Made once, beside the embedding: it may have a seed.
+//! let mask = dropout.draw_mask(&embedding.ws, train)?; // [V, 1]
 //! let mask = Tensor::embedding(&mask, &words, -1, false, false); // [N, T, 1]
 //! let embedded = apply_mask(&embedding.forward(&words), &mask)?; // [N, T, C]
 //! # assert_eq!(embedded.size(), [8, 20, 16]);

@@ -15,7 +15,8 @@ use crate::error::{Result, or_panic};
 /// may differ in the last bits, since their gradients are added in another order.) `x` and all parameters that
 /// the segment uses have their gradients, even if `x` needs none, as in a model's first segment.
 ///
-/// The graph stores `segment`, so the closure must own what it uses. It may be called on another thread. Most modules
+/// The graph stores `segment`, so the closure must own what it uses: without `move`, it "may outlive the current
+/// function" (E0373). It may be called on another thread. Most modules
 /// hold tensors, which are not `Sync`, so share them in an `Arc<Mutex<_>>`. [`Checkpoint`](crate::Checkpoint) does that
 /// for a module. Here for a closure:
 ///
