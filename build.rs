@@ -1,5 +1,5 @@
 //! Finds libtorch for this crate's own tests, examples and benches, checks whether it has CUDA, and compiles
-//! the C++ of src/autograd and src/cpu against it.
+//! the C++ of src/autograd and src/cpu against it. Gives the documentation its pictures.
 //!
 //! Cargo passes link arguments to the binaries of this package only. build.md says what an importing project
 //! has to do.
@@ -13,6 +13,7 @@ const OLD_ABI: &[u8] = b"torchCheckFailEPKcS2_jRKSs";
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(libtorch_cuda, recompute)");
+    pictures::define();
     if env::var_os("CARGO_FEATURE_DOC_ONLY").is_some() {
         return;
     }
@@ -57,6 +58,42 @@ fn check_abi(lib: &str) {
             "cargo::error=libtorch in {lib} has the new C++ ABI: unset LIBTORCH_CXX11_ABI, and build again"
         ),
         _ => {}
+    }
+}
+
+/// The pictures of docs/images for src/guide.rs.
+mod pictures {
+    use std::path::Path;
+    use std::{env, fs};
+
+    const FOLDER: &str = "docs/images";
+
+    /// Writes a file of Markdown that defines each picture's name as a link to the picture itself.
+    pub fn define() {
+        println!("cargo::rerun-if-changed={FOLDER}");
+        // Without the folder, the crate still builds.
+        let files = fs::read_dir(FOLDER).into_iter().flatten();
+        let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        paths.sort();
+        let svgs = paths.iter().filter(|path| path.extension().is_some_and(|ext| ext == "svg"));
+        let definitions: String = svgs.map(|path| definition(path)).collect();
+        let page = Path::new(&env::var_os("OUT_DIR").unwrap()).join("pictures.md");
+        fs::write(page, definitions).unwrap();
+    }
+
+    fn definition(path: &Path) -> String {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let url: String = fs::read(path).unwrap().into_iter().map(percent_encoded).collect();
+        format!("[{name}]: data:image/svg+xml,{url}\n")
+    }
+
+    fn percent_encoded(byte: u8) -> String {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).into()
+            }
+            _ => format!("%{byte:02X}"),
+        }
     }
 }
 

@@ -13,7 +13,8 @@ fail() {
     exit 1
 }
 
-# Shell blocks as they are; a Rust block goes to the file that its first line names.
+# Blocks marked `sh` as they are, while those marked `shell` are for the reader; a Rust block goes to the file that its first
+# line names.
 boxes() {
     awk '
         /^## /          { inside = $0 == "## In your own project" }

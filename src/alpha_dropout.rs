@@ -89,7 +89,7 @@ impl AlphaDropout {
     noise_shape_methods!();
     noise_methods!();
 
-    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    /// The forward pass. [`forward_t`] does the same, but panics on an error.
     ///
     /// # Shapes
     ///
@@ -112,6 +112,8 @@ impl AlphaDropout {
     ///
     /// As for [`DropoutLayer::f_forward_t`](crate::DropoutLayer::f_forward_t); and
     /// [`Error::Kind`](crate::Error::Kind) for complex numbers.
+    ///
+    /// [`forward_t`]: https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html#tymethod.forward_t
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.forward(x, None, train)
     }

@@ -82,7 +82,7 @@ impl DropBlock {
 
     noise_methods!();
 
-    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    /// The forward pass. [`forward_t`] does the same, but panics on an error.
     ///
     /// # Shapes
     ///
@@ -109,6 +109,8 @@ impl DropBlock {
     ///
     /// [`Error::InputShape`] for another number of dimensions, [`Error::Kind`] for integers, and an `x` that is
     /// not strided (in evaluation too); a layer with a seed in a model that is traced in training.
+    ///
+    /// [`forward_t`]: https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html#tymethod.forward_t
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.check(x)?;
         let kind = real_kind(x.kind()).ok_or(Error::Kind(x.kind()))?;

@@ -203,7 +203,7 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
         self.noise.draw_mask(x, train)
     }
 
-    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    /// The forward pass. [`forward_t`] does the same, but panics on an error.
     ///
     /// # Shapes
     ///
@@ -232,6 +232,8 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     ///
     /// An `x` that does not fit the noise shape, is not strided, or has a kind that cannot be multiplied (in
     /// evaluation too); a layer with a seed in a model that is traced in training; running out of memory.
+    ///
+    /// [`forward_t`]: https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html#tymethod.forward_t
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.forward(x, None, train)
     }

@@ -270,6 +270,8 @@ impl From<TchError> for Error {
 /// }
 /// # assert!(forward(&Tensor::from_slice(&[-1.0]), false).is_ok());
 /// ```
+///
+/// [`TchError::Torch`]: https://docs.rs/tch/latest/tch/enum.TchError.html#variant.Torch
 impl From<Error> for TchError {
     fn from(error: Error) -> TchError {
         match error {
@@ -418,6 +420,8 @@ pub enum MonteCarloError {
 /// assert!(matches!(error, Error::Checkpoint(CheckpointError::Captured(_))));
 /// # }
 /// ```
+///
+/// [`TchError`]: https://docs.rs/tch/latest/tch/enum.TchError.html
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {

@@ -31,6 +31,9 @@ use crate::noise_shape::NoiseShape;
 /// # Panics
 ///
 /// Where [`f_dropout`] returns an error.
+///
+/// [`Tensor::dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.dropout
+/// [`tch::manual_seed`]: https://docs.rs/tch/latest/tch/fn.manual_seed.html
 #[track_caller]
 pub fn dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
     or_panic(f_dropout(x, p, train))
@@ -71,6 +74,8 @@ pub fn f_dropout(x: &Tensor, p: f64, train: bool) -> Result<Tensor> {
 /// # Panics
 ///
 /// Where [`f_feature_dropout`] returns an error.
+///
+/// [`Tensor::feature_dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.feature_dropout
 #[track_caller]
 pub fn feature_dropout(x: &Tensor, p: f64, train: bool) -> Tensor {
     or_panic(f_feature_dropout(x, p, train))

@@ -84,7 +84,7 @@ impl GaussianDropout {
         self.noise.draw_mask(x, train)
     }
 
-    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    /// The forward pass. [`forward_t`] does the same, but panics on an error.
     ///
     /// # Shapes
     ///
@@ -107,6 +107,8 @@ impl GaussianDropout {
     /// # Errors
     ///
     /// As for [`DropoutLayer::f_forward_t`](crate::DropoutLayer::f_forward_t).
+    ///
+    /// [`forward_t`]: https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html#tymethod.forward_t
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.forward(x, None, train)
     }

@@ -33,8 +33,11 @@
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
+//! Where the `?` after `elements(0.5)` is forgotten, the compiler says that "the trait `Module` is not implemented for
+//! `Result<DropoutLayer<true>, Error>`".
+//!
 //! This crate finds libtorch as `tch` does: through `LIBTORCH`, or by a download with the feature
-//! `download-libtorch`. The package's build.md lists all the ways, and says what a program needs to find
+//! `download-libtorch`. [`guide::building`] lists all the ways, and says what a program needs to find
 //! libtorch at run time. If libtorch has CUDA, importing this crate keeps the linker from dropping the CUDA
 //! part (on Linux).
 //!
@@ -66,10 +69,20 @@
 //! - Recurrent networks: [`lstm`] and [`gru`].
 //! - Activation checkpointing: [`checkpoint`](checkpoint()).
 //! - A `p` that changes in the course of training: [`schedule`].
-//! - The layers of the article that this crate began with, "Dropout is drop-dead easy to implement":
-//!   [`Dropout`] and [`TrueDropout`] over [`columns`](DropoutLayer::columns). **`TrueDropout::new(p)` is the
-//!   article's layer, and not `torch.nn.Dropout`:** it drops a column for the whole batch.
+//! - The layers of the article that this crate began with, [Dropout is Drop-Dead Easy to Implement][article] (Nicolas
+//!   Bertagnolli, 11 January 2022): [`Dropout`] and [`TrueDropout`] over [`columns`](DropoutLayer::columns).
+//!   **`TrueDropout::new(p)` is the article's layer, and not `torch.nn.Dropout`:** it drops a column for the whole batch.
 //! - Coming from PyTorch, torchvision, timm, Keras, Flax, fastai, candle or burn: [`migration`].
+//!
+//! # Guides
+//!
+//! - [`guide::building`]: libtorch, versions, machines, your own project, and what the usual errors mean.
+//! - [`guide::comparison`]: what PyTorch, timm, Keras, Flax, burn and others have, and when to use theirs.
+//! - [`guide::cost`]: time and memory, measured, and how this crate avoids both.
+//! - [`guide::experiments`]: does dropout help? The papers' experiments, with commands and pictures.
+//! - [`guide::masks`]: which mask has a seed, as a specification with a reference in Python.
+//! - [`guide::testing`]: how all this is tested.
+//! - [`guide::changelog`], and [`migration`] from other libraries.
 //!
 //! # Seeds
 //!
@@ -86,28 +99,38 @@
 //! again. That is the default feature `recompute`, which compiles a little C++; without it, a mask is kept if
 //! a gradient will need it. An element takes one random bit for `p = 0.5`, and little more than eight
 //! otherwise; libtorch draws 53, one element after the other. Some builds of libtorch have a faster path on
-//! Intel CPUs, through MKL, which leaves less to gain. `cargo bench --bench speed` compares the two. The
-//! package's docs/cost.md has figures.
+//! Intel CPUs, through MKL, which leaves less to gain. `cargo bench --bench speed` compares the two, and
+//! [`guide::cost`] has figures.
 //!
 //! On an NVIDIA GPU (on Linux), one kernel does the same. Without a seed, it takes its key from libtorch's generator
 //! for that GPU, so that [`tch::Cuda::manual_seed_all`] decides, too. With a seed, masks are those of a CPU. Nothing is to be
 //! installed but the driver. On other GPUs, masks with a seed are drawn on the CPU and copied, and libtorch draws those
-//! without. The kernel has not run on a GPU yet: docs/cost.md says what has.
+//! without. [What has run on a GPU](guide::cost#on-a-gpu).
 //!
 //! # Limits
 //!
 //! - A process that forks after it has used layers must not use them in the child: libtorch's threads
 //!   don't survive a fork. Its own operations have the same limit.
-//! - A model that is traced in training ([`CModule::create_by_tracing`](tch::CModule::create_by_tracing))
+//! - A model that is traced in training ([`CModule::create_by_tracing`])
 //!   draws new masks in each call of the trace, from libtorch's generator. A layer with a seed returns an
 //!   error there.
 //! - In `f16` and `bf16` the scale `1 / (1 - p)` is rounded to that kind, as in
-//!   [`Tensor::dropout`](tch::Tensor::dropout): beyond `p = 1 - 1/65520` it is infinite in `f16`.
+//!   [`Tensor::dropout`]: beyond `p = 1 - 1/65520` it is infinite in `f16`.
+//!
+//! [article]: https://nbertagnolli.com/jekyll/update/2022/01/11/Dropout_is_Drop_Dead_Easy.html
+//! [`CModule::create_by_tracing`]: https://docs.rs/tch/latest/tch/struct.CModule.html#method.create_by_tracing
+//! [`Tensor::dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.dropout
+//! [`tch::Cuda::manual_seed_all`]: https://docs.rs/tch/latest/tch/enum.Cuda.html#method.manual_seed_all
+//! [`tch::manual_seed`]: https://docs.rs/tch/latest/tch/fn.manual_seed.html
 #![deny(unsafe_code, reason = "the modules that need it say why")]
 #![warn(missing_docs)]
 
 // Modules in import order: each group imports only from the groups below it.
 
+// Pages to read.
+#[cfg(any(doc, doctest))]
+pub mod guide;
+pub mod migration;
 // Layers made of layers.
 mod multi_head;
 mod recurrent;
@@ -120,7 +143,6 @@ mod dropout;
 mod functional;
 mod gaussian_dropout;
 mod mask;
-pub mod migration;
 mod patch_dropout;
 pub mod schedule;
 mod stochastic_depth;

@@ -27,6 +27,8 @@ use crate::strided::check_not_nested;
 /// # Errors
 ///
 /// `p` outside `[0, 1]`; an `x` of fewer than two dimensions.
+///
+/// [`tch::manual_seed`]: https://docs.rs/tch/latest/tch/fn.manual_seed.html
 pub fn column_mask(x: &Tensor, p: f64) -> Result<Tensor> {
     Noise::new(p, NoiseShape::Columns, false)?.draw_mask(x, true)
 }

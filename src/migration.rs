@@ -35,7 +35,7 @@
 //!
 //! `x` may be any expression: `x.relu().dropout(p, train)` becomes `dropout(&x.relu(), p, train)`. Where a variable
 //! is called `dropout`, write `tch_dropout::dropout`. `f_dropout` has an error type of its own; in a function that
-//! returns [`TchError`](tch::TchError), `Ok(f_dropout(&x, p, train)?)` converts it. After [`tch::manual_seed`], the
+//! returns [`TchError`], `Ok(f_dropout(&x, p, train)?)` converts it. After [`tch::manual_seed`], the
 //! masks repeat, but they are not those that libtorch's dropout draws after the same seed.
 //!
 //! # A `Dropout` struct of your own
@@ -151,7 +151,8 @@
 //! let words = Tensor::randint(1_000, [8, 20], (Kind::Int64, Device::Cpu));
 //!
 //! // fastai: EmbeddingDropout(embedding, 0.1)(words)
-//! let mask = TrueDropout::shared(0.1, &[1])?.draw_mask(&embedding.ws, train)?; // [V, 1]
+//! let dropout = TrueDropout::shared(0.1, &[1])?; // Made once, beside the embedding: it may have a seed.
+//! let mask = dropout.draw_mask(&embedding.ws, train)?; // [V, 1]
 //! let mask = Tensor::embedding(&mask, &words, -1, false, false); // [N, T, 1]
 //! let embedded = apply_mask(&embedding.forward(&words), &mask)?; // [N, T, C]
 //! # assert_eq!(embedded.size(), [8, 20, 16]);
@@ -241,3 +242,6 @@
 //! # assert_eq!(layer.draw_mask(&x, true)?.size(), y.size());
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
+//!
+//! [`TchError`]: https://docs.rs/tch/latest/tch/enum.TchError.html
+//! [`tch::manual_seed`]: https://docs.rs/tch/latest/tch/fn.manual_seed.html

@@ -77,6 +77,8 @@ impl Default for MultiHeadAttentionConfig {
 /// assert_eq!(layer.forward_t(&x, true).size(), [2, 10, 32]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
+///
+/// [`nn::Linear`]: https://docs.rs/tch/latest/tch/nn/struct.Linear.html
 pub struct MultiHeadAttention {
     /// The projections to the queries, of `embed_dim` rows, and to the keys and to the values, of `kv_heads * head_dim` rows
     /// each: as many, unless heads are shared.
@@ -179,7 +181,7 @@ impl MultiHeadAttention {
     noise_shape_methods!();
     noise_methods!();
 
-    /// Self-attention. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    /// Self-attention. [`forward_t`] does the same, but panics on an error.
     ///
     /// # Shapes
     ///
@@ -201,6 +203,8 @@ impl MultiHeadAttention {
     /// # Errors
     ///
     /// Those of [`f_forward`](Self::f_forward).
+    ///
+    /// [`forward_t`]: https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html#tymethod.forward_t
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.f_forward(x, x, x, None, train)
     }

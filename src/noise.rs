@@ -267,6 +267,8 @@ macro_rules! noise_methods {
         /// assert!(TrueDropout::elements(0.5)?.stream().is_none());
         /// # Ok::<(), tch_dropout::Error>(())
         /// ```
+        ///
+        /// [`tch::manual_seed`]: https://docs.rs/tch/latest/tch/fn.manual_seed.html
         pub fn stream(&self) -> Option<&$crate::rng::stream::Stream> {
             self.noise.stream.as_ref()
         }

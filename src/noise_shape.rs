@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// | noise shape | mask | known elsewhere as |
 /// | --- | --- | --- |
 /// | [`Columns`](Self::Columns) | `[1, C, 1, ...]` | Keras `noise_shape=(1, C)` |
-/// | [`Elements`](Self::Elements) | `[N, C, ...]` | `torch.nn.Dropout`, [`Tensor::dropout`](tch::Tensor::dropout) |
-/// | [`Channels`](Self::Channels) | `[N, C, 1, ...]` | `torch.nn.Dropout1d`, `2d`, `3d`; [`Tensor::feature_dropout`](tch::Tensor::feature_dropout); SpatialDropout |
+/// | [`Elements`](Self::Elements) | `[N, C, ...]` | `torch.nn.Dropout`, [`Tensor::dropout`] |
+/// | [`Channels`](Self::Channels) | `[N, C, 1, ...]` | `torch.nn.Dropout1d`, `2d`, `3d`; [`Tensor::feature_dropout`]; SpatialDropout |
 /// | [`Samples`](Self::Samples) | `[N, 1, ...]` | stochastic depth, DropPath |
 /// | [`Batch`](Self::Batch) | `[1, 1, ...]` | `torchvision.ops.StochasticDepth(p, "batch")` |
 /// | [`Shared`](Self::Shared) | 1 in the named dimensions | Flax `broadcast_dims`; variational dropout |
@@ -35,6 +35,9 @@ use crate::error::{Error, Result};
 /// assert_eq!(NoiseShape::Shared(vec![-2]).resolve(&size)?, [32, 1, 256]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
+///
+/// [`Tensor::dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.dropout
+/// [`Tensor::feature_dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.feature_dropout
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoiseShape {

@@ -84,7 +84,7 @@ impl PatchDropout {
 
     noise_methods!();
 
-    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    /// The forward pass. [`forward_t`] does the same, but panics on an error.
     ///
     /// # Shapes
     ///
@@ -109,6 +109,8 @@ impl PatchDropout {
     ///
     /// [`Error::InputShape`] for an `x` of fewer than two dimensions, or with fewer tokens than the prefix; an `x`
     /// that is not strided (in evaluation too); a layer with a seed in a model that is traced in training.
+    ///
+    /// [`forward_t`]: https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html#tymethod.forward_t
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         match self.draw_subset(x, train)? {
             Some(indices) => gather_tokens(x, &indices),

@@ -1,9 +1,13 @@
 //! Imports run one way: src/lib.rs lists the modules in groups ("rooms" below), each imports only from groups
 //! further down, and the files of a module's directory have no circular imports.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use common::files;
 
 /// A file of src/ by its module path: `["rng", "counter"]`; a directory's mod.rs by that of the directory.
 type Module = Vec<String>;
@@ -18,11 +22,6 @@ fn source(path: &Path) -> String {
     let is_code =
         |line: &&str| !line.trim_start().starts_with("//") && !line.starts_with("    use super::");
     text.lines().filter(is_code).collect::<Vec<_>>().join("\n")
-}
-
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let paths = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
-    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 fn src() -> PathBuf {

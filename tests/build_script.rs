@@ -67,6 +67,7 @@ impl Script {
     fn run(&self, variables: &[(&str, &Path)]) -> String {
         let build = Command::new(&self.program)
             .env_clear()
+            .env("OUT_DIR", self.folder.path())
             .envs(variables.iter().copied())
             .current_dir(self.folder.path())
             .output()
@@ -74,6 +75,24 @@ impl Script {
         assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
         String::from_utf8(build.stdout).unwrap()
     }
+}
+
+/// rustdoc copies no pictures, so the documentation's contain them, in letters that neither Markdown nor HTML reads.
+#[test]
+fn pictures_are_defined_as_links_that_contain_them() {
+    let script = Script::new();
+    let pictures = || fs::read_to_string(script.folder.path().join("pictures.md")).unwrap();
+    script.run(&[]);
+    assert_eq!(pictures(), "", "a package without its pictures builds");
+    let folder = script.folder.path().join("docs/images");
+    fs::create_dir_all(&folder).unwrap();
+    for (name, content) in [("b-1.svg", "<a b=\"é\">\n"), ("a.svg", "a~1"), ("c.json", "{}")] {
+        fs::write(folder.join(name), content).unwrap();
+    }
+    script.run(&[]);
+    let expected = "[a]: data:image/svg+xml,a~1\n\
+                    [b-1]: data:image/svg+xml,%3Ca%20b%3D%22%C3%A9%22%3E%0A\n";
+    assert_eq!(pictures(), expected);
 }
 
 /// libtorch and the build must agree on what a `std::string` is.

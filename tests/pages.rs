@@ -4,12 +4,14 @@ use std::fs;
 use std::path::Path;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "build.md",
     "CHANGELOG.md",
+    "docs/comparison.md",
     "docs/cost.md",
     "docs/experiments.md",
+    "docs/masks.md",
     "docs/testing.md",
 ];
 
@@ -20,10 +22,22 @@ fn between<'a>(text: &'a str, open: &'a str, close: char) -> impl Iterator<Item 
     })
 }
 
+fn text(page: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(page)).unwrap()
+}
+
+/// The links that are defined in lines of their own, such as `[cost]: docs/cost.md`: names and targets.
+fn definitions(page: &str) -> Vec<(String, String)> {
+    let text = text(page);
+    let lines = text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: "));
+    lines.map(|(name, target)| (name.to_owned(), target.to_owned())).collect()
+}
+
 fn targets(page: &str) -> Vec<String> {
-    let text = fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
+    let text = text(page);
     let links = between(&text, "](", ')').chain(between(&text, "src=\"", '"'));
-    links.chain(between(&text, "srcset=\"", '"')).map(str::to_owned).collect()
+    let links = links.chain(between(&text, "srcset=\"", '"')).map(str::to_owned);
+    links.chain(definitions(page).into_iter().map(|(_, target)| target)).collect()
 }
 
 fn is_relative(target: &str) -> bool {
@@ -59,6 +73,39 @@ fn links_between_pages_lead_somewhere() {
     assert!(count > 10, "found {count} links");
 }
 
+/// A guide's links to files would lead nowhere in the documentation: each is defined, and docs/links.md has its page there.
+#[test]
+fn the_links_of_guides_have_a_page_in_the_documentation() {
+    let known: Vec<String> =
+        definitions("docs/links.md").into_iter().map(|(name, _)| name).collect();
+    let guides = fs::read_to_string(Path::new(ROOT).join("src/guide.rs")).unwrap();
+    let guides: Vec<&str> = between(&guides, ": \"../", '"').collect();
+    assert!(guides.len() > 5, "{guides:?}");
+    for guide in guides {
+        let text = text(guide);
+        let defined = definitions(guide);
+        let inline = between(&text, "](", ')').filter(|target| is_relative(target)).count();
+        assert_eq!(
+            inline, 0,
+            "{guide} has a relative link that is not defined in a line of its own"
+        );
+        for (name, target) in defined.iter().filter(|(_, target)| is_relative(target)) {
+            let is_picture = *target == format!("images/{name}.svg");
+            assert!(
+                is_picture || known.contains(name),
+                "{guide}: [{name}] is not in docs/links.md"
+            );
+        }
+    }
+}
+
+/// A reader's first half minute is not longer for what the crate can do.
+#[test]
+fn the_readme_is_short() {
+    let words = text("README.md").split_whitespace().count();
+    assert!(words <= 1350, "{words} words");
+}
+
 /// A registry shows this page alone, and cannot tell where the other files are.
 #[test]
 fn the_registrys_page_links_to_nothing_beside_it() {
@@ -73,8 +120,7 @@ fn the_registrys_page_links_to_nothing_beside_it() {
 #[test]
 fn the_registrys_example_is_the_readmes() {
     let example = |page: &str| {
-        let text = fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
-        text.split("```rust\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+        text(page).split("```rust\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
     };
     assert_eq!(example("docs/registry.md"), example("README.md"));
 }

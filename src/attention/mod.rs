@@ -57,6 +57,9 @@ use crate::noise_shape::NoiseShape;
 /// batch and all heads, as in Flax, is `NoiseShape::Shared(vec![0, 1])`), second
 /// derivatives (the gradient's own pass runs it then), models that are being traced, [`tch::autocast`]. For
 /// inputs in half precision, the weights before dropout are computed in f32; in blocks, all is.
+///
+/// [`Tensor::scaled_dot_product_attention`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.scaled_dot_product_attention
+/// [`tch::autocast`]: https://docs.rs/tch/latest/tch/fn.autocast.html
 #[derive(Clone)]
 pub struct Attention {
     noise: Noise,

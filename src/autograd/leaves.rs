@@ -37,7 +37,8 @@ impl Leaves {
         let inputs: Vec<_> = with_gradient.map(|input| input.as_ptr()).collect();
         let mut leaves: Vec<Leaf> = Vec::new();
         let [mut outside, mut error] = [String::new(), String::new()];
-        // SAFETY: the tensors outlive the call, and are only read. Each function gets what it expects.
+        // SAFETY: segment.cpp defines it with these parameters. It reads the tensors during the call, which their references
+        // outlive, and passes each function the list or the `String` that is borrowed here with it.
         let worked = unsafe {
             tch_dropout_leaves(
                 y.as_ptr(),
@@ -87,8 +88,8 @@ unsafe extern "C" {
 }
 
 unsafe extern "C" fn take(to: *mut c_void, tensor: *mut C_tensor, id: *const c_void) {
-    // SAFETY: `to` is the list of a `Leaves::of` that waits for C++ to return; the tensor is a new one, which
-    // nobody else has.
+    // SAFETY: segment.cpp passes on the `to` that it got from `Leaves::of`, a list that is borrowed until it returns, and
+    // makes the tensor by `new at::Tensor`, which nobody else has and tch deletes.
     unsafe {
         let leaf = Leaf { tensor: Tensor::from_ptr(tensor), id: id as usize };
         (*to.cast::<Vec<Leaf>>()).push(leaf);

@@ -114,8 +114,9 @@ where
         drop: drop_box::<F>,
     };
     let mut error = String::new();
-    // SAFETY: the tensors outlive the call, and are only read. The closure is `Send` and `Sync`, borrows
-    // nothing, and belongs to C++ from here on. `tell` gets the `String` that it expects.
+    // SAFETY: function.cpp defines it with these parameters. It reads the tensors during the call, which their references
+    // outlive. It takes the closure, which borrows nothing and is `Send` and `Sync`, since libtorch's autograd engine calls
+    // it on threads of its own. It passes `tell` the `error` that is borrowed here.
     let result = unsafe {
         let error = (&raw mut error).cast();
         let count = inputs.len();
@@ -124,7 +125,7 @@ where
     if result.is_null() {
         return Err(TchError::Torch(error).into());
     }
-    // SAFETY: a new `at::Tensor`, which nobody else has.
+    // SAFETY: function.cpp returns `new at::Tensor`, which nobody else has and tch deletes.
     Ok(unsafe { Tensor::from_ptr(result) })
 }
 
@@ -174,25 +175,26 @@ where
 {
     // A panic must not unwind into C++. Only the closure can see what it leaves half done.
     let made = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the box of an `F`, which lives until `drop_box` is called.
+        // SAFETY: `attach` made `data` of a `Box<F>` beside this `call::<F>`; function.cpp passes it on, and frees it by
+        // `drop_box` after the last call. Calls on several threads share an `F`, which is `Sync`.
         let gradients = unsafe { &*data.cast::<F>() };
-        // SAFETY: C++ has a flag for each input during this call.
+        // SAFETY: function.cpp has an array of `count` flags, which it keeps and leaves alone during this call.
         let needed = unsafe { slice::from_raw_parts(needed, count) };
-        // SAFETY: C++ holds the gradient and the inputs during this call, and they are not freed here.
+        // SAFETY: function.cpp holds the gradient, an `at::Tensor`, during this call, which the borrow does not outlive.
         let gradient = unsafe { borrowed(gradient) };
         let inputs: &[_] = match inputs.is_null() {
             true => &[],
-            // SAFETY: a pointer for each input.
+            // SAFETY: where it is not null, function.cpp has an array of `count` pointers during this call.
             false => unsafe { slice::from_raw_parts(inputs, count) },
         };
-        // SAFETY: as for the gradient.
+        // SAFETY: each points to an `at::Tensor` that function.cpp holds during this call; what outlives it is a clone.
         let inputs: Vec<Tensor> =
             inputs.iter().map(|&x| unsafe { borrowed(x) }.shallow_clone()).collect();
         gradients(&gradient, &inputs, needed)
     }));
     let error = match made {
         Ok(Ok(made)) => {
-            // SAFETY: C++ has a place for each input, which no one else uses.
+            // SAFETY: function.cpp has an array of `count` null pointers for this, which it does not use during this call.
             let results = unsafe { slice::from_raw_parts_mut(results, count) };
             for (result, made) in results.iter_mut().zip(made) {
                 if let Some(made) = made {
@@ -204,20 +206,24 @@ where
         Ok(Err(error)) => error.to_string(),
         Err(panic) => format!("panic in a backward: {}", panic_text(&*panic)),
     };
-    // SAFETY: what C++ gave for this; the text is copied.
+    // SAFETY: `tell` and `to` came from function.cpp for this; it copies the text, of this length, before it returns.
     unsafe { tell(to, error.as_ptr().cast(), error.len()) };
     false
 }
 
 /// A tensor that someone else holds, and frees.
+///
+/// # Safety
+///
+/// `tensor` is an `at::Tensor` that lives as long as what is returned is used.
 unsafe fn borrowed(tensor: *const C_tensor) -> ManuallyDrop<Tensor> {
-    // SAFETY: only read, as the caller says, and not freed here.
+    // SAFETY: the caller keeps it alive; tch reads it, and would free it only in the drop that `ManuallyDrop` leaves out.
     ManuallyDrop::new(unsafe { Tensor::from_ptr(tensor.cast_mut()) })
 }
 
 unsafe extern "C" fn drop_box<F>(data: *mut c_void) {
-    // SAFETY: what `Box::into_raw` returned, and C++ calls this once. A panic would abort the process, as any
-    // that leaves an `extern "C"` function does.
+    // SAFETY: `attach` made `data` by `Box::into_raw` of a `Box<F>`, and function.cpp calls this once, in the destructor of
+    // what owns it. A panic would abort the process, as any that leaves an `extern "C"` function does.
     drop(unsafe { Box::from_raw(data.cast::<F>()) });
 }
 

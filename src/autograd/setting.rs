@@ -63,7 +63,8 @@ impl Setting {
 /// 64 random bits of the CPU's generator.
 pub(crate) fn random64() -> Result<u64> {
     let (mut bits, mut error) = (0, String::new());
-    // SAFETY: a number to write to, and the `String` that `tell` expects.
+    // SAFETY: segment.cpp defines it with these parameters. It writes a number, and passes `tell` the `error` that is borrowed
+    // here.
     let worked = unsafe { tch_dropout_random64(&mut bits, tell, (&raw mut error).cast()) };
     if worked { Ok(bits) } else { Err(TchError::Torch(error).into()) }
 }
@@ -72,7 +73,8 @@ pub(crate) fn random64() -> Result<u64> {
 /// kernel of libtorch's that draws four numbers a thread. Waits for nothing.
 pub(crate) fn take_offset(on: &Tensor) -> Result<(u64, u64)> {
     let (mut seed, mut offset, mut error) = (0, 0, String::new());
-    // SAFETY: a tensor that is only read, two numbers to write to, and the `String` that `tell` expects.
+    // SAFETY: segment.cpp defines it with these parameters. It asks the tensor for its device, writes two numbers, and passes
+    // `tell` the `error` that is borrowed here.
     let worked = unsafe {
         let error = (&raw mut error).cast();
         tch_dropout_take_offset(on.as_ptr(), &mut seed, &mut offset, tell, error)
@@ -133,13 +135,14 @@ struct Generator {
 impl Generator {
     fn now(on: &Tensor) -> Result<Self> {
         let mut error = String::new();
-        // SAFETY: a tensor that is only read, and the `String` that `tell` expects.
+        // SAFETY: segment.cpp defines it with these parameters. It asks the tensor for its device, and passes `tell` the
+        // `error` that is borrowed here.
         let state =
             unsafe { tch_dropout_generator_state(on.as_ptr(), tell, (&raw mut error).cast()) };
         if state.is_null() {
             return Err(TchError::Torch(error).into());
         }
-        // SAFETY: a new `at::Tensor`, which nobody else has.
+        // SAFETY: segment.cpp returns `new at::Tensor`, which nobody else has and tch deletes.
         let state = unsafe { Tensor::from_ptr(state) };
         Ok(Generator { on: on.shallow_clone(), state })
     }
@@ -147,7 +150,8 @@ impl Generator {
     fn set(&self) -> Result<()> {
         let mut error = String::new();
         let (on, state) = (self.on.as_ptr(), self.state.as_ptr());
-        // SAFETY: tensors that are only read, and the `String` that `tell` expects.
+        // SAFETY: segment.cpp defines it with these parameters. It reads the tensors during the call, and passes `tell` the
+        // `error` that is borrowed here.
         let worked =
             unsafe { tch_dropout_set_generator_state(on, state, tell, (&raw mut error).cast()) };
         if worked { Ok(()) } else { Err(TchError::Torch(error).into()) }

@@ -15,7 +15,8 @@ use crate::error::{Result, or_panic};
 /// may differ in the last bits, since their gradients are added in another order.) `x` and all parameters that
 /// the segment uses have their gradients, even if `x` needs none, as in a model's first segment.
 ///
-/// The graph stores `segment`, so the closure must own what it uses. It may be called on another thread. Most modules
+/// The graph stores `segment`, so the closure must own what it uses: without `move`, it "may outlive the current
+/// function" (E0373). It may be called on another thread. Most modules
 /// hold tensors, which are not `Sync`, so share them in an `Arc<Mutex<_>>`. [`Checkpoint`](crate::Checkpoint) does that
 /// for a module. Here for a closure:
 ///
@@ -69,6 +70,9 @@ use crate::error::{Result, or_panic};
 /// # Panics
 ///
 /// Where [`f_checkpoint`] returns an error.
+///
+/// [`Tensor::dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.dropout
+/// [`tch::no_grad`]: https://docs.rs/tch/latest/tch/fn.no_grad.html
 #[track_caller]
 pub fn checkpoint<F>(segment: F, x: &Tensor) -> Tensor
 where

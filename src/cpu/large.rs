@@ -46,7 +46,8 @@ pub(super) fn empty(size: &[i64], strides: Option<&[i64]>, kind: Kind) -> Option
         assert_eq!(strides.len(), size.len());
         strides.as_ptr()
     });
-    // SAFETY: a tensor that nobody else knows, and as many sizes and strides as it is told, which are copied.
+    // SAFETY: large.cpp defines it with these parameters. The tensor is one that nobody else knows, and there are `dims` sizes
+    // and strides, which are copied.
     // Strides that need more than `bytes` would make libtorch resize the storage.
     let given = unsafe {
         let (dims, size) = (size.len(), size.as_ptr());

@@ -117,7 +117,7 @@ pub(super) unsafe fn fill_memory<S: Source, F: Fill<S>>(
 /// A pointer that threads may share: each makes its own part of it a slice.
 struct Memory<T>(*mut T);
 
-// SAFETY: see `fill_memory`, the only user: threads write disjoint parts, and T is `Send`.
+// SAFETY: `fill_memory` alone uses it, and gives each thread another part of the elements to write, which are `Send`.
 unsafe impl<T: Send> Sync for Memory<T> {}
 
 impl<T> Memory<T> {

@@ -58,7 +58,7 @@ mod runtime {
         fn find() -> Option<OpenMp> {
             let libtorch = libtorch()?;
             let find = |name: &CStr| {
-                // SAFETY: a handle that stays open and a C string.
+                // SAFETY: `dlsym` gets a handle of `dlopen`'s that is never closed, and a C string.
                 let symbol = unsafe { libc::dlsym(libtorch, name.as_ptr()) };
                 (!symbol.is_null()).then_some(symbol)
             };
@@ -79,8 +79,8 @@ mod runtime {
         fn run(&self, threads: usize, work: Work) {
             let mut region = Region { openmp: self, work };
             let region: *mut Region = &mut region;
-            // SAFETY: `enter` reads the region and nothing else; the region outlives this call, which returns
-            // only when every thread has. `work` is `Sync`.
+            // SAFETY: `GOMP_parallel` calls `enter` with the region on each thread, and returns only when all have (libgomp's
+            // ABI), so the region outlives them. `enter` only shares it, and `work` is `Sync`.
             unsafe { (self.parallel)(enter, region.cast(), threads as c_uint, 0) }
         }
     }
@@ -104,9 +104,11 @@ mod runtime {
 
     /// What each thread of a team runs. A panic in it aborts the process, since it must not unwind into C.
     extern "C" fn enter(region: *mut c_void) {
-        // SAFETY: it is the `Region` that `run` holds until all threads have returned; only shared.
+        // SAFETY: `run` gives `GOMP_parallel` a `Region` for this function, and holds it until that has returned, which it
+        // does after all threads. They only share it.
         let region = unsafe { &*region.cast::<Region>() };
-        // SAFETY: both may be called anywhere, at any time.
+        // SAFETY: `omp_get_thread_num` and `omp_get_num_threads` take nothing, and the OpenMP standard lets any thread call
+        // them at any time.
         let (thread, threads) =
             unsafe { ((region.openmp.thread_num)(), (region.openmp.num_threads)()) };
         (region.work)(thread as usize, threads as usize);

@@ -133,10 +133,10 @@ impl Driver {
         }
         let find = |name: &CStr| {
             let library = if name.to_bytes().starts_with(b"cu") { driver } else { libtorch };
-            // SAFETY: a handle that stays open, and a C string.
+            // SAFETY: `dlsym` gets a handle of `dlopen`'s that is never closed, and a C string.
             unsafe { libc::dlsym(library, name.as_ptr()) }
         };
-        // SAFETY: found in the driver and in libtorch, which are never unloaded.
+        // SAFETY: `find` returns functions of these names in libcuda.so.1 and libtorch_cuda.so, which are never closed.
         unsafe { Driver::of(find) }
     }
 
@@ -152,8 +152,8 @@ impl Driver {
             c_int::try_from(device).map_err(|_| Error::Driver("no such device".into()))?;
         let mut context = ptr::null_mut();
         let (mut version, mut handle, mut capability, mut processors) = (0, 0, 0, 0);
-        // SAFETY: each writes to a variable of ours of the type that it expects, and `handle` is a device's once
-        // `cuDeviceGet` has worked. Initializing the driver again does nothing.
+        // SAFETY: `cuInit`, `cuDriverGetVersion`, `cuDeviceGet` and `cuDeviceGetAttribute` each write one int, to a variable of
+        // ours; `handle` is a device's once `cuDeviceGet` has worked. Initializing the driver again does nothing.
         unsafe {
             self.check((self.init)(0))?;
             self.check((self.version)(&mut version))?;
@@ -166,7 +166,7 @@ impl Driver {
                 "version {version} with compute capability {capability} is too old"
             )));
         }
-        // SAFETY: writes the context of a device that `cuDeviceGet` gave.
+        // SAFETY: `cuDevicePrimaryCtxRetain` writes a pointer to a variable of ours; the device is one that `cuDeviceGet` gave.
         unsafe { self.check((self.retain)(&mut context, handle))? };
         Ok((Context(context), processors.unsigned_abs().max(1)))
     }
@@ -175,8 +175,8 @@ impl Driver {
     pub(super) fn load(&self, context: Context, ptx: &CStr, name: &CStr) -> Result<Function> {
         let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
         self.within(context, || {
-            // SAFETY: a context is current; the PTX is a C string, as is the name, and both are only read. The module is
-            // one that has just been loaded.
+            // SAFETY: `within` has made a context current, as `cuModuleLoadData` asks. That reads the PTX, a C string, and
+            // writes the module to a variable of ours; `cuModuleGetFunction` does the same for the name and the function.
             unsafe {
                 self.check((self.load)(&mut module, ptx.as_ptr().cast()))?;
                 self.check((self.function)(&mut function, module, name.as_ptr()))
@@ -200,15 +200,16 @@ impl Driver {
         job: &Job,
     ) -> Result<()> {
         let mut stream = ptr::null_mut();
-        // SAFETY: writes a stream to a variable of ours.
+        // SAFETY: `aoti_torch_get_current_cuda_stream` writes a pointer to a variable of ours, for any device number.
         let status = unsafe { (self.current_stream)(device as i32, &mut stream) };
         if status != 0 {
             return Err(Error::Driver(format!("libtorch has no stream for device {device}")));
         }
         let mut parameters = [ptr::from_ref(job).cast_mut().cast::<c_void>()];
         self.within(context, || {
-            // SAFETY: the context is current, and the stream one of its device. The kernel has one parameter, a `Job`,
-            // which the driver copies before it returns. The caller guarantees the rest.
+            // SAFETY: `within` has made the context current, and the stream is libtorch's for its device. The kernel has one
+            // parameter, a `Job`, which `cuLaunchKernel` copies before it returns. That the function is of this context and
+            // takes this job, and that the job's memory lives until the kernel ends, is this function's contract.
             let status = unsafe {
                 let parameters = parameters.as_mut_ptr();
                 (self.launch)(
@@ -235,7 +236,8 @@ impl Driver {
         unsafe { self.check((self.push)(context.0))? };
         let result = work();
         let mut same = ptr::null_mut();
-        // SAFETY: takes off what was pushed above, and writes it to a variable of ours.
+        // SAFETY: `cuCtxPopCurrent` takes off the context that `cuCtxPushCurrent` has put there on this thread, and writes it
+        // to a variable of ours.
         unsafe { (self.pop)(&mut same) };
         result
     }
@@ -246,7 +248,7 @@ impl Driver {
             return Ok(());
         }
         let mut text = ptr::null();
-        // SAFETY: writes a pointer to a variable of ours: a C string that is never freed, or null.
+        // SAFETY: `cuGetErrorString` writes a pointer to a variable of ours: to a C string that is never freed, or null.
         let known = unsafe { (self.error_string)(status, &mut text) } == 0 && !text.is_null();
         let text = match known {
             // SAFETY: the C string that has just been found, and that is never freed.

@@ -68,6 +68,8 @@ impl Default for DropConnectConfig {
 /// and multiplies by it, once in the forward pass and twice in the backward pass, where a batch that shares its weight
 /// takes one matrix product. Second derivatives, models that are being traced and [`tch::autocast`] keep all `N` masked
 /// weights; without `recompute`, so does training.
+///
+/// [`nn::Linear`]: https://docs.rs/tch/latest/tch/nn/struct.Linear.html
 pub struct DropConnect {
     /// The linear layer, as evaluation uses it.
     pub linear: nn::Linear,
@@ -93,6 +95,8 @@ pub struct DropConnect {
 ///
 /// [`Error::Probability`](crate::Error::Probability) for a `p` outside `[0, 1]`; then nothing is
 /// added to the `VarStore`.
+///
+/// [`nn::linear`]: https://docs.rs/tch/latest/tch/nn/fn.linear.html
 pub fn drop_connect<'a, T: Borrow<nn::Path<'a>>>(
     vs: T,
     in_dim: i64,
@@ -107,7 +111,7 @@ pub fn drop_connect<'a, T: Borrow<nn::Path<'a>>>(
 impl DropConnect {
     noise_methods!();
 
-    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    /// The forward pass. [`forward_t`] does the same, but panics on an error.
     ///
     /// # Shapes
     ///
@@ -131,6 +135,8 @@ impl DropConnect {
     ///
     /// libtorch's own, for an `x` whose last dimension, kind or device does not fit the weight's; then the
     /// layer takes no step.
+    ///
+    /// [`forward_t`]: https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html#tymethod.forward_t
     pub fn f_forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let nn::Linear { ws, bs } = &self.linear;
         if !self.fits(x)? {

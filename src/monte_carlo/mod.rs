@@ -95,6 +95,8 @@ where
 /// assert_eq!(prediction.variance.size(), [1_000, 3]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
+///
+/// [`Tensor::dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.dropout
 #[derive(Clone, Copy, Debug)]
 pub struct MonteCarlo {
     passes: i64,

@@ -62,6 +62,8 @@ pub struct GruConfig {
 /// assert_eq!(output.size(), [4, 10, 16]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
+///
+/// [`nn::GRU`]: https://docs.rs/tch/latest/tch/nn/struct.GRU.html
 pub struct Gru {
     /// The dropouts.
     pub dropout: RecurrentDropout,
@@ -84,6 +86,8 @@ pub struct Gru {
 /// # Errors
 ///
 /// Those of [`lstm`](crate::lstm).
+///
+/// [`nn::gru`]: https://docs.rs/tch/latest/tch/nn/fn.gru.html
 pub fn gru<'a, T: Borrow<nn::Path<'a>>>(
     vs: T,
     in_dim: i64,

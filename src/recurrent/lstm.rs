@@ -86,6 +86,8 @@ impl Default for LstmConfig {
 /// # assert_eq!(output.size(), [4, 10, 16]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
+///
+/// [`nn::LSTM`]: https://docs.rs/tch/latest/tch/nn/struct.LSTM.html
 pub struct Lstm {
     /// The dropouts that a [`Gru`](crate::Gru) has, too.
     pub dropout: RecurrentDropout,
@@ -111,6 +113,9 @@ pub struct Lstm {
 ///
 /// An `in_dim`, a `hidden_dim` or a number of layers below 1; an [`nn::RNNConfig`] with a `dropout`, or with
 /// biases but without their initial values. Then nothing is added to the `VarStore`.
+///
+/// [`nn::RNNConfig`]: https://docs.rs/tch/latest/tch/nn/struct.RNNConfig.html
+/// [`nn::lstm`]: https://docs.rs/tch/latest/tch/nn/fn.lstm.html
 pub fn lstm<'a, T: Borrow<nn::Path<'a>>>(
     vs: T,
     in_dim: i64,

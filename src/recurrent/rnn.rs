@@ -6,10 +6,10 @@ use tch::Tensor;
 
 use crate::error::{Result, or_panic_in};
 
-/// Like [`nn::RNN`](tch::nn::RNN), but each call takes `train`, as in [`nn::ModuleT`](tch::nn::ModuleT). (tch's
+/// Like [`nn::RNN`], but each call takes `train`, as in [`nn::ModuleT`]. (tch's
 /// layers take it from their `RNNConfig` when they are made, so their dropout stays on in evaluation.)
 ///
-/// The state is tch's own: [`LSTMState`](tch::nn::LSTMState) or [`GRUState`](tch::nn::GRUState). Its tensors
+/// The state is tch's own: [`LSTMState`] or [`GRUState`]. Its tensors
 /// are `[D * num_layers, N, H]`, where `D` is 2 if the layer is bidirectional and 1 if not.
 ///
 /// ```
@@ -31,6 +31,11 @@ use crate::error::{Result, or_panic_in};
 /// assert_eq!(logits(&gru, &head, &x, false).size(), [4, 3]);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
+///
+/// [`GRUState`]: https://docs.rs/tch/latest/tch/nn/struct.GRUState.html
+/// [`LSTMState`]: https://docs.rs/tch/latest/tch/nn/struct.LSTMState.html
+/// [`nn::ModuleT`]: https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html
+/// [`nn::RNN`]: https://docs.rs/tch/latest/tch/nn/trait.RNN.html
 pub trait RnnT: fmt::Display {
     /// The state that goes from one time step to the next.
     type State;

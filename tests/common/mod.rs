@@ -1,7 +1,8 @@
 //! What several tests need.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,12 @@ pub const SHAPES: [NoiseShape; 5] = [
     NoiseShape::Samples,
     NoiseShape::Batch,
 ];
+
+/// All files in a directory and those in it.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
 
 /// Where the tests' tensors are: on the CPU, or where `TCH_DROPOUT_DEVICE` says.
 pub fn device() -> Device {

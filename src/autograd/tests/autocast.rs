@@ -32,10 +32,10 @@ fn it_is_the_cpus_that_is_remembered() {
 
 /// What `tch::autocast` calls, but only where there is a GPU.
 fn tchs<T>(run: impl FnOnce() -> T) -> T {
-    // SAFETY: sets a flag of this thread.
+    // SAFETY: torch-sys defines it as setting a flag of this thread.
     unsafe { at_autocast_set_enabled(1) };
     let result = run();
-    // SAFETY: as above.
+    // SAFETY: torch-sys defines it as setting a flag of this thread.
     unsafe { at_autocast_set_enabled(0) };
     result
 }
