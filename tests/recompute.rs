@@ -217,16 +217,24 @@ fn a_negated_view_is_multiplied_by_its_value() {
 }
 
 /// Its memory is dense, and still not its value.
+fn negated(x: &Tensor) -> Tensor {
+    let minus_x = x.internal_neg_view();
+    assert!(minus_x.is_neg() && minus_x.is_contiguous());
+    minus_x
+}
+
 #[test]
 fn a_negated_tensor_is_multiplied_by_its_value() {
-    let (x, residual) =
-        (leaf(&[30, 70], Kind::Float).detach(), leaf(&[30, 70], Kind::Float).detach());
-    let (minus_x, minus_residual) = (x.internal_neg_view(), residual.internal_neg_view());
-    assert!(minus_x.is_neg() && minus_x.is_contiguous());
-    assert_eq!(layer(0.5).forward_t(&minus_x, true), -&x * mask(0.5, &x));
+    let x = leaf(&[30, 70], Kind::Float).detach();
+    assert_eq!(layer(0.5).forward_t(&negated(&x), true), -&x * mask(0.5, &x));
+}
+
+#[test]
+fn a_negated_residual_is_added_by_its_value() {
+    let [x, residual] = [(); 2].map(|()| leaf(&[30, 70], Kind::Float).detach());
     let product = &x * mask(0.5, &x);
-    assert_eq!(layer(0.5).forward_add(&x, &minus_residual, true), &product - &residual);
-    assert_eq!(layer(0.5).forward_add(&minus_x, &residual, true), &residual - &product);
+    assert_eq!(layer(0.5).forward_add(&x, &negated(&residual), true), &product - &residual);
+    assert_eq!(layer(0.5).forward_add(&negated(&x), &residual, true), &residual - &product);
 }
 
 /// Without a seed, a mask lies in memory as `x` does, and what meets it may lie there in another order.

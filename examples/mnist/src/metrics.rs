@@ -1,6 +1,6 @@
 //! How good predictions are, and how certain these figures are.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Counts of each pair of label and prediction.
 pub struct Confusion {
@@ -59,7 +59,7 @@ pub fn median(mut numbers: Vec<f64>) -> f64 {
 }
 
 /// One figure over several runs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Summary {
     pub mean: f64,
     /// The sample standard deviation, for two or more runs.

@@ -15,6 +15,7 @@ use tch::Device;
 use crate::args::Config;
 use crate::curves::across;
 use crate::data::{BUILT_IN, Dataset};
+use crate::device;
 use crate::difference::Difference;
 use crate::layer::Layer;
 use crate::metrics::Summary;
@@ -111,10 +112,7 @@ impl Report {
                 train: dataset.train.items(),
                 test: dataset.test.items(),
             },
-            device: match device {
-                Device::Cuda(index) => format!("cuda:{index}"),
-                other => format!("{other:?}").to_lowercase(),
-            },
+            device: device::name(device),
             config: config.clone(),
             results: Vec::new(),
             is_whole_mnist: dataset.is_whole_mnist(),

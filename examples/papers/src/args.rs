@@ -14,7 +14,7 @@ pub enum Args {
     Errors(errors::Args),
 
     /// How much data does dropout need? Srivastava et al. 2014, Figure 10
-    DataSize(Options),
+    DataSize(data_size::Args),
 
     /// Which p? Srivastava et al. 2014, Figure 9
     Rate(Options),
@@ -39,7 +39,7 @@ impl Args {
     pub fn run(&self) -> Result<()> {
         match self {
             Args::Errors(args) => errors::run(args),
-            Args::DataSize(options) => data_size::run(options),
+            Args::DataSize(args) => data_size::run(args),
             Args::Rate(options) => rate::run(options),
             Args::Features(options) => features::run(options),
             Args::DropConnect(options) => drop_connect::run(options),

@@ -1,11 +1,12 @@
 //! How much data does dropout need? Srivastava et al. 2014, Figure 10.
 //!
 //! The paper trains a 784-1024-1024-2048-10 network on 100 to 50,000 images, with dropout and without. Here
-//! the network is 784-512-512-10, and Adam takes 30 passes over the images, but at least 4,000 steps.
+//! the network is 784-512-512-10, unless `--hidden` says otherwise, and Adam takes 30 passes over the images, but at
+//! least 4,000 steps (`--least-steps`).
 
 use std::ops::RangeInclusive;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use picture::lines::{self, Line, frame};
 use picture::page::text;
 use picture::plane::{Plane, Scale, power_of_ten};
@@ -20,6 +21,7 @@ use mnist_experiment::difference::{Difference, in_words};
 use mnist_experiment::layer::Layer;
 use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
+use mnist_experiment::values::whole;
 
 use crate::network::mlp;
 use crate::options::{Options, thousands};
@@ -29,6 +31,26 @@ use crate::training::{Training, error};
 const SIZES: [i64; 6] = [100, 500, 1_000, 5_000, 10_000, 50_000];
 const P: f64 = 0.5;
 const P_PIXELS: f64 = 0.2;
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    options: Options,
+
+    /// Numbers of training images, separated by commas [default: 100,500,1000,5000,10000,50000, or the first three with
+    /// --quick]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = whole(1..=1 << 20))]
+    images: Vec<i64>,
+
+    /// Units of each hidden layer; the paper has 1024,1024,2048 [default: 512,512, or 64,64 with --quick]
+    #[arg(long, value_name = "UNITS,...", value_delimiter = ',', value_parser = whole(1..=1 << 16))]
+    hidden: Vec<i64>,
+
+    /// Steps that a training takes at least: few images are passed over more than 30 times [default: 4000, or 300 with
+    /// --quick]
+    #[arg(long, value_parser = whole(0..=1 << 30))]
+    least_steps: Option<i64>,
+}
 
 /// What is found for a number of training images.
 #[derive(Serialize)]
@@ -41,18 +63,29 @@ struct Size {
     change: Summary,
 }
 
-pub fn run(options: &Options) -> Result<()> {
-    let (hidden, epochs, least_steps) =
-        options.full_or_quick(([512; 2], 30, 4_000), ([64; 2], 1, 300));
+pub fn run(args: &Args) -> Result<()> {
+    let options = &args.options;
+    let given = |list: &[i64], default: &[i64]| {
+        if list.is_empty() { default.to_vec() } else { list.to_vec() }
+    };
+    let hidden = given(&args.hidden, options.full_or_quick(&[512; 2], &[64; 2]));
+    let sizes = given(&args.images, options.full_or_quick(&SIZES[..], &SIZES[..3]));
+    let least_steps = args.least_steps.unwrap_or(options.full_or_quick(4_000, 300));
+    let epochs = options.full_or_quick(30, 1);
     let epochs = |size| epochs.max(least_steps * options.batch_size() / size);
-    let sizes = options.full_or_quick(&SIZES[..], &SIZES[..3]);
     let data = options.dataset()?;
-    let sizes: Vec<_> = sizes.iter().filter(|&&size| size <= data.train.items()).collect();
-    let work: i64 = sizes.iter().map(|&&size| epochs(size) * size).sum();
+    let mut sizes: Vec<_> = sizes.into_iter().filter(|&size| size <= data.train.items()).collect();
+    sizes.sort_unstable();
+    ensure!(
+        !sizes.is_empty(),
+        "there are {} images to train on, fewer than --images",
+        data.train.items()
+    );
+    let work: i64 = sizes.iter().map(|&size| epochs(size) * size).sum();
     let progress = Progress::new(2 * options.runs() * work);
 
     let mut results = Vec::new();
-    for &&size in &sizes {
+    for &size in &sizes {
         let train = |layer, seed| -> Result<f64> {
             progress.begin(format_args!("{size:6} images, dropout {layer:8}, seed {seed}"));
             tch::manual_seed(seed);
@@ -118,7 +151,7 @@ fn draw(data: &str, options: &Options, results: &[Size]) -> String {
     let x = |images: i64| (images as f64).log10();
     let sizes: Vec<_> = results.iter().map(|size| x(size.images)).collect();
     let plane = Plane {
-        x: Scale::new(sizes[0]..=sizes[sizes.len() - 1], (56.0, 690.0)),
+        x: Scale::new(sizes[0]..=sizes[sizes.len() - 1].max(sizes[0] + 0.1), (56.0, 690.0)),
         y: Scale::new((least * 0.85).log10()..=(most * 1.15).log10(), (310.0, 76.0)),
     };
     let runs = options.runs_in_words();

@@ -11,7 +11,7 @@ use tch::Device;
 
 use mnist_experiment::console::{note, print};
 use mnist_experiment::data::{self, BUILT_IN, DEFAULT_DIRECTORY, Dataset};
-use mnist_experiment::device::Choice;
+use mnist_experiment::device::{Choice, name};
 use mnist_experiment::output;
 use mnist_experiment::values::{svg, whole};
 
@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long)]
     pub quick: bool,
 
-    /// Images per step [default: 100]
+    /// Images per step [default: 100, or 250 for errors without --quick]
     #[arg(long, value_parser = whole(1..=i64::MAX))]
     pub batch_size: Option<i64>,
 
@@ -58,6 +58,7 @@ pub struct Options {
 struct Report<'a, R> {
     experiment: &'a str,
     data: &'a str,
+    device: String,
     quick: bool,
     seed: i64,
     runs: i64,
@@ -79,10 +80,8 @@ impl Options {
         self.seed..self.seed + self.runs()
     }
 
-    /// In words: 3 runs.
     pub fn runs_in_words(&self) -> String {
-        let s = if self.runs() == 1 { "" } else { "s" };
-        format!("{} run{s}", self.runs())
+        in_words(self.runs())
     }
 
     pub fn runs(&self) -> i64 {
@@ -123,7 +122,8 @@ impl Options {
         Ok(device)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether the results can be written.
+    pub fn check(&self) -> Result<()> {
         let files = [&self.json, &self.plot].map(|file| file.as_deref().map(output::destination));
         ensure!(files[0].is_none() || files[0] != files[1], "--json and --plot name the same file");
         [&self.json, &self.plot]
@@ -145,13 +145,20 @@ impl Options {
         }
         if let Some(file) = &self.json {
             let (quick, seed, runs) = (self.quick, self.seed, self.runs());
-            let report = Report { experiment, data, quick, seed, runs, results };
+            let device = name(self.device.resolve()?);
+            let report = Report { experiment, data, device, quick, seed, runs, results };
             let mut json = serde_json::to_vec_pretty(&report)?;
             json.push(b'\n');
             output::write(file, &json)?;
         }
         self.plot.as_ref().map_or(Ok(()), |file| output::write(file, picture.as_bytes()))
     }
+}
+
+/// A number of runs: 3 runs.
+pub fn in_words(runs: i64) -> String {
+    let s = if runs == 1 { "" } else { "s" };
+    format!("{runs} run{s}")
 }
 
 /// With a comma: 5,000.

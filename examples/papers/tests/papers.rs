@@ -51,6 +51,7 @@ fn each_experiment_writes_its_figures_and_its_picture_the_same_ones_each_time() 
         let (mut json, svg, printed) = quick(experiment);
         assert_eq!(json["experiment"], experiment);
         assert_eq!((&json["quick"], &json["runs"]), (&Value::from(true), &Value::from(2)));
+        assert!(json["device"].is_string(), "{experiment}: {json}");
         let trial = "a trial: figures mean nothing";
         assert!(printed.ends_with(&format!("\nThis is {trial}.\n")), "{experiment}: {printed}");
         assert!(svg.contains(trial), "{experiment}");
@@ -75,6 +76,57 @@ fn each_experiment_writes_its_figures_and_its_picture_the_same_ones_each_time() 
             assert!(svg == svg_again, "{experiment}: another picture");
         }
         assert_eq!(json, again);
+    }
+}
+
+/// Networks that were trained one at a time are compared and drawn as if they had been trained together, beside those
+/// that were trained for longer.
+#[test]
+fn files_of_several_runs_are_drawn_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let errors = |arguments: &[&str]| {
+        let output = papers(&directory, &[&["errors"], arguments].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let train = |networks, epochs, json| {
+        let of_the_network = ["--networks", networks, "--units", "8", "--epochs", epochs];
+        let small = ["--synthetic", "--batch-size", "2000", "--runs", "1", "--json", json];
+        errors(&[&of_the_network[..], &small, &["--plot", "x.svg"]].concat())
+    };
+    let read = |name| fs::read_to_string(directory.path().join(name)).unwrap();
+    let printed = train("none,elements", "2", "both.json");
+    let picture = read("x.svg");
+    train("elements", "2", "elements.json");
+    train("none", "2", "none.json");
+    assert_eq!(errors(&["--from", "elements.json,none.json", "--plot", "y.svg"]), printed);
+    assert!(read("y.svg") == picture);
+
+    let longer = train("none,elements", "3", "longer.json");
+    let all = errors(&["--from", "longer.json,elements.json,none.json", "--plot", "y.svg"]);
+    let trial = "This is a trial: figures mean nothing.\n";
+    let [short, long] = [printed, longer].map(|text| text.replace(trial, ""));
+    assert_eq!(all, format!("After 2 passes:\n{short}After 3 passes:\n{long}{trial}"));
+    assert_eq!(read("y.svg").matches(">\ntest error in %").count(), 2);
+}
+
+#[test]
+fn files_of_anything_else_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for experiment in ["errors", "rate"] {
+        let json = format!("{experiment}.json");
+        let arguments = [experiment, "--quick", "--synthetic", "--runs", "1", "--json", &json];
+        assert!(papers(&directory, &arguments).status.success());
+    }
+    for (file, words) in [
+        ("errors.json", "cannot read errors.json: its figures are a trial's"),
+        ("rate.json", "cannot read rate.json: its figures are of rate"),
+        ("none-there.json", "cannot read none-there.json: No such file"),
+    ] {
+        let output = papers(&directory, &["errors", "--from", file]);
+        let text = stderr(&output);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{text}");
+        assert!(text.contains(words), "{text}");
     }
 }
 
