@@ -71,8 +71,12 @@
 //! | `nn.Dropout(p)`, `F.dropout(x, p, training)` | `TrueDropout::elements(p)`, `dropout(&x, p, train)` |
 //! | `nn.Dropout1d(p)`, `2d`, `3d` | `TrueDropout::channels(p)`; the batch dimension is required |
 //! | `F.scaled_dot_product_attention(q, k, v, mask, p if training else 0, causal)` | [`Attention::new(p)?.with_causal(causal)`](crate::Attention)`.forward(&q, &k, &v, mask, train)` |
+//! | `causal_lower_right(t, s)` as its mask, for a key cache | [`.with_causal_lower_right(true)`](crate::Attention::with_causal_lower_right) |
 //! | the same with `enable_gqa=True` | no option needed: keys and values may have fewer heads |
 //! | `nn.MultiheadAttention(c, h, dropout=p, batch_first=True)` | [`multi_head_attention(vs, c, h, config)`](crate::multi_head_attention) with that `p`; a boolean mask is true where a key takes part |
+//! | the same with `kdim=k, vdim=v` | `MultiHeadAttentionConfig { kdim: Some(k), vdim: Some(v), ..Default::default() }` |
+//! | `need_weights=True`, averaged over heads | [`f_forward_with_weights`](crate::MultiHeadAttention::f_forward_with_weights), whose weights are those before dropout; `.mean_dim(1, false, None)` |
+//! | `add_bias_kv=True`, `add_zero_attn=True` | [`Attention`](crate::Attention) and the lines below |
 //! | `key_padding_mask` `[N, S]`, true for padding | `mask.logical_not().reshape([n, 1, 1, s])` |
 //! | `nn.LSTM(dropout=p)`, `nn.GRU(dropout=p)` | [`lstm`](crate::lstm), [`gru`](crate::gru) with [`between`](crate::RecurrentDropout::between)`: TrueDropout::elements(p)?` |
 //! | `nn.AlphaDropout(p)` | [`AlphaDropout::elements(p)`](crate::AlphaDropout::elements) |
@@ -95,6 +99,30 @@
 //! # assert_eq!(dropout_2d.draw_mask(&x, true)?.size(), [2, 3, 1, 1]);
 //! # assert_eq!(drop_path.draw_mask(&x, true)?.size(), [2, 1, 1, 1]);
 //! # assert_eq!(whole_batch.draw_mask(&x, true)?.size(), [1, 1, 1, 1]);
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```
+//!
+//! A key and a value that all queries see, learned or zeros, after those of the sequence:
+//!
+//! ```
+//! use tch::{nn, Device, Kind, Tensor};
+//! use tch_dropout::Attention;
+//!
+//! /// `more` is `[H, 1, E]`.
+//! fn append(heads: &Tensor, more: &Tensor) -> Tensor {
+//!     let more = more.expand([heads.size()[0], -1, -1, -1], false);
+//!     Tensor::cat(&[heads, &more], -2)
+//! }
+//!
+//! let vs = nn::VarStore::new(Device::Cpu);
+//! let bias_k = vs.root().var("bias_k", &[4, 1, 16], nn::Init::Randn { mean: 0.0, stdev: 0.25 });
+//! let bias_v = vs.root().var("bias_v", &[4, 1, 16], nn::Init::Randn { mean: 0.0, stdev: 0.25 });
+//! let [query, key, value] = [(); 3].map(|()| Tensor::randn([2, 4, 10, 16], (Kind::Float, Device::Cpu)));
+//! let mask = Tensor::ones([10, 10], (Kind::Bool, Device::Cpu)).tril(0);
+//! let mask = Tensor::cat(&[&mask, &Tensor::ones([10, 1], (Kind::Bool, Device::Cpu))], 1);
+//! let (key, value) = (append(&key, &bias_k), append(&value, &bias_v));
+//! let y = Attention::new(0.1)?.forward(&query, &key, &value, Some(&mask), true);
+//! # assert_eq!((key.size(), y.size()), (vec![2, 4, 11, 16], vec![2, 4, 10, 16]));
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
@@ -203,6 +231,7 @@
 //! | `Dropout(rate)` | `TrueDropout::elements(rate)` |
 //! | `Dropout(rate, broadcast_dims=(1,))` | `TrueDropout::shared(rate, &[1])` |
 //! | `Dropout(rate, broadcast_dims=(0,))` on `[N, C]` | `TrueDropout::columns(rate)` |
+//! | `MultiHeadAttention(.., dropout_rate=p)`, one mask for the whole batch and all heads by default | [`Attention::new(p)?`](crate::Attention)`.with_noise_shape(NoiseShape::Shared(vec![0, 1]))` |
 //! | `rngs={'dropout': key}` | `.with_seed(7)`; for one mask twice, [`draw_mask`](crate::DropoutLayer::draw_mask) |
 //!
 //! ```

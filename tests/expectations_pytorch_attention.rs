@@ -31,7 +31,8 @@
 //! | `test_multihead_attention.py` | |
 //! | `test_multihead_attention`: with and without padding | `it_is_its_definition_head_by_head` in tests/multi_head.rs |
 //! | the same: the weights that it returns, averaged or not | `identities_as_values_bring_the_weights_out`: by `Attention`; fused kernels have none to return |
-//! | the same: `add_bias_kv`, `add_zero_attn`, `static_k`, `kdim`, `vdim`; `.._in_proj_weight_none` | none here |
+//! | the same: `add_bias_kv`, `add_zero_attn`, `static_k` | recipes of the migration page, or none here |
+//! | the same: `kdim`, `vdim`; `.._in_proj_weight_none` | tests/multi_head.rs, `keys_and_values_of_other_sizes_have_weights_of_their_own` |
 //! | `test_multihead_attn_3d_attn_mask` | `a_mask_for_each_sample` |
 //! | `test_multihead_self_attn_two_masks_fast_path` | `two_masks_are_one` |
 //! | `test_multihead_attn_invalid_shape`, `.._fast_path_invalid_shape` | `shapes_of_a_batch` |

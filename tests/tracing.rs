@@ -238,7 +238,7 @@ fn attention_draws_anew_in_each_call() {
         let layer = multi_head_attention(vs.root(), FEATURES, heads, config).unwrap();
         vs.freeze();
         let eye = Tensor::eye(FEATURES, float());
-        let mut in_weight = layer.in_proj_weight.shallow_clone();
+        let mut in_weight = vs.variables()["in_proj_weight"].shallow_clone();
         in_weight.copy_(&Tensor::cat(&[&eye.zeros_like(), &eye.zeros_like(), &eye], 0));
         layer.out_proj.ws.shallow_clone().copy_(&eye);
 
@@ -565,4 +565,16 @@ fn in_evaluation_a_trace_is_the_identity() {
     let traced = trace(&nonzero(&[4, 6]), |x| weights.forward_t(x, false));
     let x = nonzero(&[9, 6]);
     assert_same_bits(&traced.forward_ts(&[&x]).unwrap(), &weights.forward_t(&x, false));
+}
+
+/// The diagonal ends with the last key of whatever sequence the trace gets.
+#[test]
+fn a_trace_of_causal_lower_right_takes_sequences_of_any_length() {
+    let layer = Attention::new(P).unwrap().with_causal_lower_right(true);
+    let forward = |x: &Tensor| layer.forward(&x.slice(1, 2, None, 1), x, x, None, false);
+    let traced = trace(&Tensor::randn([2, 5, 4], float()), forward);
+    for length in [3, 5, 9] {
+        let x = Tensor::randn([2, length, 4], float());
+        assert_close(&traced.forward_ts(&[&x]).unwrap(), &forward(&x), 1e-6);
+    }
 }

@@ -8,8 +8,9 @@ use anyhow::{Result, bail};
 use comfy_table::Table;
 use tch::nn::{self, Module, ModuleT, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
-use tch_dropout::TrueDropout;
+use tch_dropout::{Attention, TrueDropout};
 
+use crate::fused_attention::fused_attention;
 use crate::timing::{Effort, side_by_side, wait_for};
 use crate::{child, new_table, right_align};
 
@@ -25,34 +26,40 @@ const BATCH: i64 = 8;
 enum Dropout {
     None,
     Libtorch,
-    Elements(TrueDropout),
+    /// This crate's, of activations and of attention weights.
+    Ours(TrueDropout, Attention),
 }
 
-const NAMES: [&str; 3] = ["none", "Tensor::dropout", "elements"];
+const NAMES: [&str; 3] = ["none", "libtorch", "tch-dropout"];
 
 impl Dropout {
     fn new(name: &str) -> Result<Dropout> {
         Ok(match name {
             "none" => Dropout::None,
-            "Tensor::dropout" => Dropout::Libtorch,
-            "elements" => Dropout::Elements(TrueDropout::elements(P)?),
+            "libtorch" => Dropout::Libtorch,
+            "tch-dropout" => Dropout::Ours(TrueDropout::elements(P)?, Attention::new(P)?),
             _ => bail!("unknown dropout '{name}'"),
         })
     }
 
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        match self {
-            Dropout::None => x.shallow_clone(),
-            Dropout::Libtorch => x.dropout(P, train),
-            Dropout::Elements(layer) => layer.forward_t(x, train),
-        }
+    /// `dropout(softmax(query · keyᵀ / sqrt(E))) · value`.
+    fn attend(&self, [query, key, value]: [&Tensor; 3], train: bool) -> Tensor {
+        let p = match self {
+            Dropout::Ours(_, attention) => {
+                return attention.forward(query, key, value, None, train);
+            }
+            Dropout::Libtorch if train => P,
+            _ => 0.0,
+        };
+        fused_attention([query, key, value], None, p, false, None).expect("attention")
     }
 
     /// `residual + dropout(x)`.
     fn add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Tensor {
         match self {
-            Dropout::Elements(layer) => layer.forward_add(x, residual, train),
-            _ => residual + self.forward(x, train),
+            Dropout::None => residual + x,
+            Dropout::Libtorch => residual + x.dropout(P, train),
+            Dropout::Ours(layer, _) => layer.forward_add(x, residual, train),
         }
     }
 }
@@ -84,9 +91,7 @@ impl Block {
         let heads = |t: &Tensor| t.view([BATCH, SEQUENCE, HEADS, WIDTH / HEADS]).transpose(1, 2);
         let qkv = self.query_key_value.forward(x).chunk(3, -1);
         let (query, key, value) = (heads(&qkv[0]), heads(&qkv[1]), heads(&qkv[2]));
-        let scale = ((WIDTH / HEADS) as f64).sqrt();
-        let weights = (query.matmul(&key.transpose(-2, -1)) / scale).softmax(-1, Kind::Float);
-        let mixed = self.dropout.forward(&weights, train).matmul(&value);
+        let mixed = self.dropout.attend([&query, &key, &value], train);
         let mixed = mixed.transpose(1, 2).reshape([BATCH, SEQUENCE, WIDTH]);
         self.projection.forward(&mixed)
     }
