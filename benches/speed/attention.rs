@@ -7,9 +7,10 @@ use comfy_table::Table;
 use tch::{Device, Kind, Tensor};
 use tch_dropout::Attention;
 
+use crate::child;
 use crate::fused_attention::fused_attention;
+use crate::table::{new_table, right_align};
 use crate::timing::{Effort, median};
-use crate::{child, new_table, right_align};
 
 pub const P: f64 = 0.1;
 

@@ -1,7 +1,7 @@
 //! Dropout side by side: `cargo bench --bench speed -- --help`.
 //!
 //! All variants in a row take turns in one run, so that any disturbance of the machine affects them alike.
-//! Times are medians over the turns.
+//! Times are medians over the turns; what follows `±` is half the distance between their quartiles.
 
 mod attention;
 mod chain;
@@ -14,16 +14,18 @@ mod goals;
 mod gpu;
 mod machine;
 mod residual;
+mod table;
 mod timing;
 mod transformer;
+mod work;
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use serde::Serialize;
 use tch::{Cuda, Device, Kind};
 
@@ -38,6 +40,7 @@ mod trace {
 
 use contest::{Measurement, Pass};
 use machine::Machine;
+use table::{new_table, right_align};
 use timing::Effort;
 
 /// Compares this crate's dropout with libtorch's, and both with a single pass over the tensor
@@ -132,7 +135,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     let device = if args.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
     ensure!(!device.is_cuda() || Cuda::is_available(), "libtorch finds no GPU");
     if let Some(work) = &args.child {
-        return child::run(work, args.size, device);
+        return work::run(work, args.size, device);
     }
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     if let Some(path) = &args.json {
@@ -255,7 +258,7 @@ fn table(rows: &[Measurement], device: Device) -> Table {
             row.pass.to_string(),
             format!("{}", row.p),
             row.variant.to_owned(),
-            format!("{:.4}", row.median_ns / 1e6),
+            row.times().shown(1e6, 4),
             format!("{:.3}", row.ns_per_element),
             format!("{:.2}x as fast", row.vs_libtorch),
             format!("{:.2}", row.vs_one_pass),
@@ -265,28 +268,4 @@ fn table(rows: &[Measurement], device: Device) -> Table {
     }
     right_align(&mut table, 5);
     table
-}
-
-fn name_of(kind: Kind) -> &'static str {
-    if kind == Kind::Float { "f32" } else { "bf16" }
-}
-
-fn kind_of(name: &str) -> Result<Kind> {
-    match name {
-        "f32" => Ok(Kind::Float),
-        "bf16" => Ok(Kind::BFloat16),
-        _ => bail!("unknown kind '{name}'"),
-    }
-}
-
-fn new_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
-    table
-}
-
-fn right_align(table: &mut Table, first: usize) {
-    for column in table.column_iter_mut().skip(first) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
 }
