@@ -9,7 +9,7 @@
 # another processor: uncertainty must have the same words and lines, and its numbers may differ by at most 2
 # on average (another seed, and libtorch's code for older processors, gave 1). For mnist, language-model and the
 # papers' experiments (errors, data-size, rate, features, drop-connect, regression, calibration, depth), which
-# take minutes each, the difference is only reported.
+# take minutes each, and for attention-memory, whose machine matters, the difference is only reported.
 set -eu
 cd "$(dirname "$0")/.."
 data=${MNIST_DIR:-data/mnist}
@@ -27,6 +27,9 @@ draw() {
     mnist)
         run mnist -- --data-dir "$data" --model mlp --train-limit 2000 --epochs 30 --runs 10 \
             --layers none,elements,libtorch --plot "$2"
+        ;;
+    attention-memory)
+        env -u OMP_NUM_THREADS cargo bench --quiet --bench speed -- --only attention --plot "$2"
         ;;
     language-model) run language_model -- --out "$2" ;;
     errors | data-size | rate | features | drop-connect | regression | calibration | depth)

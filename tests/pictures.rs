@@ -35,7 +35,8 @@ fn pictures_of_the_pages_are_small_and_have_words_and_both_schemes() {
         "calibration",
         "depth",
     ];
-    let others = ["masks", "speed", "uncertainty", "mnist", "language-model"];
+    let others =
+        ["masks", "speed", "uncertainty", "mnist", "language-model", "attention-memory"];
     for name in others.into_iter().chain(of_the_papers) {
         let svg = fs::read_to_string(format!("docs/images/{name}.svg")).unwrap();
         assert!(svg.len() < 60_000, "{name}: {} bytes", svg.len());
@@ -85,6 +86,8 @@ fn a_colour_stands_for_what_is_dropped_in_all_pictures() {
                 | "Monte Carlo"
                 | "Dropout, mean"
                 | "Dropout, Monte Carlo" => "blue",
+                "libtorch without dropout" => "ink",
+                "Attention" => "blue",
                 "libtorch" => "orange",
                 "channels" => "green",
                 "columns" => "violet",
@@ -243,6 +246,36 @@ fn bars_are_as_long_as_calls_take() {
     ] {
         assert!(texts.contains(&text), "{text:?} should be in {svg}");
     }
+}
+
+/// The bench's figures say where they come from, and how far apart the turns were.
+#[test]
+fn the_chart_shows_the_spread_and_where_the_figures_come_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut figures = figures(300e3, 10e3);
+    for (measurement, quartiles) in figures["measurements"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .zip([[270e3, 330e3], [9e3, 12e3], [8e6, 8e6], [1e6, 4e6]])
+    {
+        measurement["quartiles_ns"] = json!(quartiles);
+    }
+    figures["machine"]["commit"] = json!("abc1234");
+    figures["machine"]["date"] = json!("2026-11-27");
+    figures["machine"]["rustc"] = json!("rustc 1.95.0 (59807616e 2026-04-14)");
+    fs::write(directory.path().join("x.json"), figures.to_string()).unwrap();
+    let svg = draw("speed_chart", &directory, &["x.json"]);
+    let spreads = svg.lines().filter(|line| line.starts_with("<line"));
+    let lengths: Vec<f64> =
+        spreads.map(|line| attribute(line, "x2") - attribute(line, "x1")).collect();
+    // 180 pixels are 8 ms in the first cell, and 330 µs in the second.
+    let expected = [0.0, 67.5, 32.7, 1.6];
+    assert!(lengths.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.11), "{lengths:?}");
+    assert_eq!(lengths.len(), 4);
+    let words =
+        "A line on a bar: the middle half of the turns. commit abc1234, 2026-11-27, rustc 1.95.0.";
+    assert!(svg.lines().any(|line| line == words), "{svg}");
 }
 
 #[test]

@@ -7,9 +7,10 @@ use comfy_table::Table;
 use tch::{Device, Kind, Tensor};
 use tch_dropout::Attention;
 
+use crate::child;
 use crate::fused_attention::fused_attention;
+use crate::table::{new_table, right_align};
 use crate::timing::{Effort, median};
-use crate::{child, new_table, right_align};
 
 pub const P: f64 = 0.1;
 
@@ -21,10 +22,10 @@ const SHAPES: [[i64; 4]; 3] = [[8, 8, 256, 64], [4, 16, 1024, 64], [1, 8, 4096, 
 
 /// What is computed.
 #[derive(Clone, Copy)]
-struct Row {
-    shape: [i64; 4],
-    causal: bool,
-    kind: Kind,
+pub struct Row {
+    pub shape: [i64; 4],
+    pub causal: bool,
+    pub kind: Kind,
 }
 
 impl Row {
@@ -42,6 +43,11 @@ impl Row {
     fn to_work(self) -> String {
         let numbers = self.shape.map(|dim| dim.to_string()).join(" ");
         format!("{numbers} {} {}", i32::from(self.causal), i32::from(self.kind == Kind::BFloat16))
+    }
+
+    /// The figures of a variant, in a process of its own.
+    pub fn measure(self, variant: &str) -> Result<[f64; 3]> {
+        child::measure(&format!("attention {variant}: {}", self.to_work()), 0, Device::Cpu)
     }
 
     fn from_work(text: &str) -> Option<Row> {
@@ -109,10 +115,10 @@ pub fn table(quick: bool, effort: Effort) -> Result<Table> {
     for row in Row::all(quick) {
         let mut figures = VARIANTS.map(|_| [const { Vec::new() }; 5]);
         for _ in 0..effort.processes {
-            let run = |variant| {
-                child::measure(&format!("attention {variant}: {}", row.to_work()), 0, Device::Cpu)
-            };
-            let found = VARIANTS.map(run).into_iter().collect::<Result<Vec<_>>>()?;
+            let found = VARIANTS
+                .map(|variant| row.measure(variant))
+                .into_iter()
+                .collect::<Result<Vec<_>>>()?;
             let [_, both, peak] = found[VARIANTS.len() - 1];
             for (figures, found) in figures.iter_mut().zip(&found) {
                 let ratios = [found[1] / both, found[2] / peak];

@@ -9,8 +9,9 @@ use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
 use tch_dropout::TrueDropout;
 
-use crate::timing::{Effort, median, wait_for};
-use crate::{child, goals, kind_of, new_table, right_align};
+use crate::table::{kind_of, new_table, right_align};
+use crate::timing::{Effort, Times, median, wait_for};
+use crate::{child, goals};
 
 pub const LAYERS: usize = 16;
 pub const P: f64 = 0.1;
@@ -77,24 +78,27 @@ pub fn table(sizes: &[i64], device: Device, effort: Effort) -> Result<Table> {
                 figures.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
             }
         }
-        let medians = figures.map(|figures| figures.map(median));
-        for (dropout, figures) in VARIANTS.iter().zip(&medians) {
+        let figures = figures.map(|figures| figures.map(Times::of));
+        let none = figures[0];
+        for (dropout, figures) in VARIANTS.iter().zip(&figures) {
             let [forward, both, peak] = figures;
-            let times_none = |i: usize| format!("{:.2}", figures[i] / medians[0][i]);
+            let times_none = |i: usize| format!("{:.2}", figures[i].median / none[i].median);
             let goal = match *dropout {
                 // Of what libtorch's allocator has in blocks of some megabytes.
-                "elements" => {
-                    goals::all(&[goals::at_most(peak / medians[0][2], 1.02, "none's memory")])
-                }
+                "elements" => goals::all(&[goals::at_most(
+                    peak.median / none[2].median,
+                    1.02,
+                    "none's memory",
+                )]),
                 _ => String::new(),
             };
             table.add_row([
                 format!("[{size}, {size}]"),
                 kind.to_owned(),
                 dropout.to_string(),
-                format!("{:.2}", forward * 1e3),
-                format!("{:.2}", both * 1e3),
-                format!("{:.0}", peak / 1e6),
+                forward.shown(1e-3, 2),
+                both.shown(1e-3, 2),
+                format!("{:.0}", peak.median / 1e6),
                 times_none(0),
                 times_none(1),
                 times_none(2),

@@ -10,8 +10,9 @@ use tch::nn::{self, Module, ModuleT};
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{TrueDropout, checkpoint};
 
-use crate::timing::{Effort, median};
-use crate::{child, new_table, right_align};
+use crate::child;
+use crate::table::{new_table, right_align};
+use crate::timing::{Effort, Times, median};
 
 pub const BLOCKS: usize = 16;
 pub const ROWS: i64 = 2048;
@@ -101,15 +102,16 @@ pub fn table(width: i64, effort: Effort) -> Result<Table> {
             figures.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
         }
     }
-    let medians = figures.map(|figures| figures.map(median));
-    for ((_, name), [forward, both, peak]) in VARIANTS.iter().zip(&medians) {
+    let figures = figures.map(|figures| figures.map(Times::of));
+    let [_, both_of_none, peak_of_none] = figures[0];
+    for ((_, name), [forward, both, peak]) in VARIANTS.iter().zip(&figures) {
         table.add_row([
             name.to_string(),
-            format!("{forward:.3}"),
-            format!("{both:.3}"),
-            format!("{:.0}", peak / 1e6),
-            format!("{:.2}", both / medians[0][1]),
-            format!("{:.2}", peak / medians[0][2]),
+            forward.shown(1.0, 3),
+            both.shown(1.0, 3),
+            format!("{:.0}", peak.median / 1e6),
+            format!("{:.2}", both.median / both_of_none.median),
+            format!("{:.2}", peak.median / peak_of_none.median),
         ]);
     }
     right_align(&mut table, 1);

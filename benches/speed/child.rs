@@ -2,35 +2,20 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Write};
 use std::process::{Child, Command};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tch::Device;
 
-use crate::{attention, chain, checkpoint, debug, gpu, transformer};
+use crate::gpu;
 
-const SPIN: &str = "spin";
-pub const DEBUG: &str = "debug";
+/// The work of a process that keeps a core busy.
+pub const SPIN: &str = "spin";
 
-/// Does the work of a process that [`measure`] starts.
-pub fn run(work: &str, size: i64, device: Device) -> Result<()> {
-    if work == SPIN {
-        loop {
-            std::hint::spin_loop();
-        }
+pub fn spin() -> ! {
+    loop {
+        std::hint::spin_loop();
     }
-    let figures = match work.split_once(' ') {
-        Some(("chain", chain)) => chain::measure(chain, size, device)?.to_vec(),
-        Some(("checkpoint", variant)) => checkpoint::measure(variant, size)?.to_vec(),
-        Some(("attention", variant)) => attention::measure(variant)?.to_vec(),
-        Some(("transformer", dropout)) => transformer::measure(dropout, device)?.to_vec(),
-        None if work == DEBUG => debug::measure(size)?.to_vec(),
-        _ => bail!("unknown work '{work}'"),
-    };
-    let figures: Vec<String> = figures.iter().map(f64::to_string).collect();
-    writeln!(io::stdout(), "{}", figures.join(" "))?;
-    Ok(())
 }
 
 /// Two times in seconds, and the peak of memory in bytes, measured in a new process.

@@ -8,8 +8,8 @@ use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor, no_grad};
 use tch_dropout::{NoiseShape, TrueDropout};
 
-use crate::timing::{Effort, side_by_side};
-use crate::{name_of, new_table, right_align};
+use crate::table::{name_of, new_table, right_align};
+use crate::timing::{Effort, Times, side_by_side};
 
 #[derive(Clone, Copy)]
 pub enum Pass {
@@ -41,6 +41,8 @@ pub struct Measurement {
     pub p: f64,
     pub variant: &'static str,
     pub median_ns: f64,
+    /// The middle half of the turns is between these.
+    pub quartiles_ns: [f64; 2],
     pub ns_per_element: f64,
     /// libtorch's time divided by this one.
     pub vs_libtorch: f64,
@@ -48,6 +50,12 @@ pub struct Measurement {
     pub vs_one_pass: f64,
     /// This time divided by that of libtorch's dropout of whole channels.
     pub vs_feature_dropout: f64,
+}
+
+impl Measurement {
+    pub fn times(&self) -> Times {
+        Times { median: self.median_ns, quartiles: self.quartiles_ns }
+    }
 }
 
 pub type Forward = Box<dyn Fn(&Tensor) -> Tensor>;
@@ -96,20 +104,21 @@ pub fn run(
     let times = race(&forwards, shape, kind, pass, device, effort);
     let time_of = |name| {
         let place = names.iter().position(|&other| other == name).expect("a variant's name");
-        times[place]
+        times[place].median
     };
     let [one_pass, libtorch, features] = [ONE_PASS, LIBTORCH, FEATURES].map(time_of);
-    let measurement = |(variant, median_ns): (&'static str, f64)| Measurement {
+    let measurement = |(variant, times): (&'static str, Times)| Measurement {
         shape: shape.to_vec(),
         kind: name_of(kind).to_owned(),
         pass,
         p,
         variant,
-        median_ns,
-        ns_per_element: median_ns / shape.iter().product::<i64>() as f64,
-        vs_libtorch: libtorch / median_ns,
-        vs_one_pass: median_ns / one_pass,
-        vs_feature_dropout: median_ns / features,
+        median_ns: times.median,
+        quartiles_ns: times.quartiles,
+        ns_per_element: times.median / shape.iter().product::<i64>() as f64,
+        vs_libtorch: libtorch / times.median,
+        vs_one_pass: times.median / one_pass,
+        vs_feature_dropout: times.median / features,
     };
     names.iter().copied().zip(times.iter().copied()).map(measurement).collect()
 }
@@ -122,7 +131,7 @@ pub fn race(
     pass: Pass,
     device: Device,
     effort: Effort,
-) -> Vec<f64> {
+) -> Vec<Times> {
     let random = || Tensor::rand(shape, (Kind::Float, device)).to_kind(kind);
     let (x, weights) = (random(), random().flatten(0, -1));
     let x = x.set_requires_grad(matches!(pass, Pass::ForwardBackward));
@@ -154,9 +163,9 @@ pub fn curve(device: Device, effort: Effort) -> Table {
         let times = race(&forwards, &[n], Kind::Float, Pass::Forward, device, effort);
         table.add_row([
             n.to_string(),
-            format!("{:.3}", times[0] / n as f64),
-            format!("{:.3}", times[1] / n as f64),
-            format!("{:.2}", times[1] / times[0]),
+            times[0].shown(n as f64, 3),
+            times[1].shown(n as f64, 3),
+            format!("{:.2}", times[1].median / times[0].median),
         ]);
     }
     right_align(&mut table, 0);

@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! What the figures were measured on, and what was measured.
 
 use std::fmt;
 use std::fs;
@@ -16,6 +16,12 @@ pub struct Machine {
     cpu: Option<String>,
     threads: i32,
     libtorch: Option<String>,
+    /// The system's, as `uname -sr` says.
+    kernel: Option<String>,
+    rustc: Option<String>,
+    /// Of this repository, with `-dirty` if files differ from it.
+    commit: Option<String>,
+    date: Option<String>,
 }
 
 impl Machine {
@@ -25,6 +31,13 @@ impl Machine {
             cpu: cpu(),
             threads: tch::get_num_threads(),
             libtorch: libtorch(),
+            kernel: said("uname", &["-sr"]),
+            rustc: said("rustc", &["--version"]),
+            commit: said(
+                "git",
+                &["-C", REPOSITORY, "describe", "--always", "--dirty", "--exclude=*"],
+            ),
+            date: said("date", &["-u", "+%F"]),
         }
     }
 }
@@ -33,8 +46,21 @@ impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cpu = self.cpu.as_deref().unwrap_or("an unknown CPU");
         let libtorch = self.libtorch.as_deref().unwrap_or("of an unknown version");
-        write!(f, "on {}: {cpu}, {} threads, libtorch {libtorch}", self.device, self.threads)
+        write!(f, "on {}: {cpu}, {} threads, libtorch {libtorch}", self.device, self.threads)?;
+        let known = |fact: &Option<String>| fact.clone().unwrap_or_else(|| "unknown".to_owned());
+        let [kernel, rustc, commit, date] =
+            [&self.kernel, &self.rustc, &self.commit, &self.date].map(known);
+        write!(f, "\n{kernel}, {rustc}; commit {commit}, {date}")
     }
+}
+
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A program's answer, where there is such a program, and it has one.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
 }
 
 fn cpu() -> Option<String> {
@@ -46,12 +72,7 @@ fn cpu() -> Option<String> {
 /// The GPU's number and name, which its driver's program knows.
 fn gpu() -> String {
     let query = ["--query-gpu=name,driver_version", "--format=csv,noheader", "--id=0"];
-    match Command::new("nvidia-smi").args(query).output() {
-        Ok(output) if output.status.success() => {
-            format!("cuda:0 ({})", String::from_utf8_lossy(&output.stdout).trim())
-        }
-        _ => "cuda:0".to_owned(),
-    }
+    said("nvidia-smi", &query).map_or("cuda:0".to_owned(), |name| format!("cuda:0 ({name})"))
 }
 
 /// Read from a file beside the loaded library, as libtorch has no function for its version.

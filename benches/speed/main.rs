@@ -1,9 +1,10 @@
 //! Dropout side by side: `cargo bench --bench speed -- --help`.
 //!
 //! All variants in a row take turns in one run, so that any disturbance of the machine affects them alike.
-//! Times are medians over the turns.
+//! Times are medians over the turns; what follows `±` is half the distance between their quartiles.
 
 mod attention;
+mod attention_picture;
 mod chain;
 mod checkpoint;
 mod child;
@@ -14,16 +15,18 @@ mod goals;
 mod gpu;
 mod machine;
 mod residual;
+mod table;
 mod timing;
 mod transformer;
+mod work;
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use serde::Serialize;
 use tch::{Cuda, Device, Kind};
 
@@ -38,6 +41,7 @@ mod trace {
 
 use contest::{Measurement, Pass};
 use machine::Machine;
+use table::{new_table, right_align};
 use timing::Effort;
 
 /// Compares this crate's dropout with libtorch's, and both with a single pass over the tensor
@@ -58,6 +62,10 @@ struct Args {
     /// Write the first table's figures, and what they were measured on, to a JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// With `--only attention`: draw its memory over the sequences' length to an SVG file, in place of the table
+    #[arg(long, value_name = "FILE.svg", requires = "only")]
+    plot: Option<PathBuf>,
 
     /// Run N processes beside the bench that each keep a core busy
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -132,8 +140,10 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     let device = if args.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
     ensure!(!device.is_cuda() || Cuda::is_available(), "libtorch finds no GPU");
     if let Some(work) = &args.child {
-        return child::run(work, args.size, device);
+        return work::run(work, args.size, device);
     }
+    let is_drawn = args.only == Some(Part::Attention) && !device.is_cuda();
+    ensure!(args.plot.is_none() || is_drawn, "--plot needs --only attention, on a CPU");
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     if let Some(path) = &args.json {
         // Before the minutes that the bench takes, not after them.
@@ -146,6 +156,11 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     let machine = Machine::new(device);
     writeln!(out, "{machine}")?;
     let _busy = child::Busy::new(args.busy)?;
+    if let Some(path) = &args.plot {
+        let picture = attention_picture::draw(args.quick, &machine)?;
+        return std::fs::write(path, picture)
+            .with_context(|| format!("cannot write {}", path.display()));
+    }
 
     let wanted = |part| args.only.is_none_or(|only| only == part);
     if wanted(Part::Shapes) {
@@ -255,7 +270,7 @@ fn table(rows: &[Measurement], device: Device) -> Table {
             row.pass.to_string(),
             format!("{}", row.p),
             row.variant.to_owned(),
-            format!("{:.4}", row.median_ns / 1e6),
+            row.times().shown(1e6, 4),
             format!("{:.3}", row.ns_per_element),
             format!("{:.2}x as fast", row.vs_libtorch),
             format!("{:.2}", row.vs_one_pass),
@@ -265,28 +280,4 @@ fn table(rows: &[Measurement], device: Device) -> Table {
     }
     right_align(&mut table, 5);
     table
-}
-
-fn name_of(kind: Kind) -> &'static str {
-    if kind == Kind::Float { "f32" } else { "bf16" }
-}
-
-fn kind_of(name: &str) -> Result<Kind> {
-    match name {
-        "f32" => Ok(Kind::Float),
-        "bf16" => Ok(Kind::BFloat16),
-        _ => bail!("unknown kind '{name}'"),
-    }
-}
-
-fn new_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
-    table
-}
-
-fn right_align(table: &mut Table, first: usize) {
-    for column in table.column_iter_mut().skip(first) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
 }

@@ -5,8 +5,9 @@ use tch::{Device, Kind, Tensor};
 use tch_dropout::TrueDropout;
 
 use crate::contest::{Forward, Pass, race};
+use crate::goals;
+use crate::table::{name_of, new_table, right_align};
 use crate::timing::Effort;
-use crate::{goals, name_of, new_table, right_align};
 
 pub const P: f64 = 0.1;
 
@@ -22,7 +23,7 @@ pub fn table(shapes: &[&[i64]], device: Device, effort: Effort) -> Table {
             let times = race(&variants(shape, kind, device), shape, kind, pass, device, effort);
             let is_goal = device.is_cuda() && matches!(pass, Pass::Forward);
             for (name, time) in NAMES.iter().zip(&times) {
-                let times_as_fast = times[0] / time;
+                let times_as_fast = times[0].median / time.median;
                 let goal = match *name != NAMES[0] && is_goal && goals::is_large(shape) {
                     true => goals::all(&[goals::at_least(times_as_fast, 1.8)]),
                     false => String::new(),
@@ -32,7 +33,7 @@ pub fn table(shapes: &[&[i64]], device: Device, effort: Effort) -> Table {
                     name_of(kind).to_owned(),
                     pass.to_string(),
                     name.to_string(),
-                    format!("{:.4}", time / 1e6),
+                    time.shown(1e6, 4),
                     format!("{times_as_fast:.2}"),
                     goal,
                 ]);

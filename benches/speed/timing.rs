@@ -24,8 +24,34 @@ impl Effort {
         Effort { turns: 3, turn: Duration::from_millis(1), largest: 5, processes: 1 };
 }
 
-/// The median time of a call of each variant, in nanoseconds.
-pub fn side_by_side(variants: &[&dyn Fn()], device: Device, effort: Effort) -> Vec<f64> {
+/// What something took in its turns.
+#[derive(Clone, Copy)]
+pub struct Times {
+    pub median: f64,
+    /// The middle half of the turns is between these.
+    pub quartiles: [f64; 2],
+}
+
+impl Times {
+    pub fn of(mut times: Vec<f64>) -> Times {
+        times.sort_by(f64::total_cmp);
+        let last = times.len() - 1;
+        Times {
+            median: median(times.clone()),
+            quartiles: [times[last / 4], times[last - last / 4]],
+        }
+    }
+
+    /// In this unit, with the spread: `0.6421 ±2 %`.
+    pub fn shown(&self, unit: f64, decimals: usize) -> String {
+        let [low, high] = self.quartiles;
+        let spread = 50.0 * (high - low) / self.median;
+        format!("{:.decimals$} ±{spread:.0} %", self.median / unit)
+    }
+}
+
+/// The times of a call of each variant, in nanoseconds.
+pub fn side_by_side(variants: &[&dyn Fn()], device: Device, effort: Effort) -> Vec<Times> {
     let calls: Vec<u32> = variants
         .iter()
         .map(|variant| {
@@ -41,7 +67,7 @@ pub fn side_by_side(variants: &[&dyn Fn()], device: Device, effort: Effort) -> V
             times.push(time(variant, calls, device));
         }
     }
-    times.into_iter().map(median).collect()
+    times.into_iter().map(Times::of).collect()
 }
 
 fn time(variant: &dyn Fn(), calls: u32, device: Device) -> f64 {

@@ -10,9 +10,10 @@ use tch::nn::{self, Module, ModuleT, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 use tch_dropout::{Attention, TrueDropout};
 
+use crate::child;
 use crate::fused_attention::fused_attention;
+use crate::table::{new_table, right_align};
 use crate::timing::{Effort, side_by_side, wait_for};
-use crate::{child, new_table, right_align};
 
 const P: f64 = 0.1;
 const LAYERS: i64 = 4;
@@ -148,9 +149,9 @@ pub fn table(device: Device, effort: Effort) -> Result<Table> {
         let [_, _, peak] = child::measure(&format!("transformer {name}"), 0, device)?;
         table.add_row([
             name.to_string(),
-            format!("{:.1}", time / 1e6),
-            format!("{:.1} %", 100.0 * (time - times[0]) / time),
-            format!("{:.2}x as fast", times[1] / time),
+            time.shown(1e6, 1),
+            format!("{:.1} %", 100.0 * (1.0 - times[0].median / time.median)),
+            format!("{:.2}x as fast", times[1].median / time.median),
             format!("{:.0}", peak / 1e6),
         ]);
     }

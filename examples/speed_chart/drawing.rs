@@ -3,9 +3,9 @@
 use anyhow::Result;
 use picture::page::{Page, tenth, text};
 use picture::style::{ELEMENTS, LIBTORCH, Look};
-use svg::node::element::{Group, Rectangle};
+use svg::node::element::{Group, Line, Rectangle};
 
-use crate::figures::{Figures, Pair, Row};
+use crate::figures::{Figures, Pair, Row, Time};
 
 // In pixels.
 const LEFT: f64 = 14.0;
@@ -22,7 +22,9 @@ pub fn draw(figures: &Figures) -> Result<String> {
     let bottom = TOP + rows.len() as f64 * ROW;
     let title = title(&rows);
     let description = format!("The time of one call, libtorch's and ours: {}", figures.caption());
-    let mut page = Page::new(&title, &description, bottom + 26.0);
+    let provenance = figures.provenance();
+    let lines = if provenance.is_some() { 2.0 } else { 1.0 };
+    let mut page = Page::new(&title, &description, bottom + 8.0 + 18.0 * lines);
     page.add(text(title, (LEFT, 24.0), "title"));
     page.add(legend());
     for (name, left) in ["with the backward pass", "forward alone"].into_iter().zip(COLUMNS) {
@@ -38,6 +40,9 @@ pub fn draw(figures: &Figures) -> Result<String> {
     }
     let caption = format!("Each pair of bars has its own scale. {}.", figures.caption());
     page.add(text(caption, (LEFT, bottom + 14.0), "soft small"));
+    if let Some(provenance) = provenance {
+        page.add(text(provenance, (LEFT, bottom + 32.0), "soft small"));
+    }
     Ok(page.finish())
 }
 
@@ -66,20 +71,42 @@ fn legend() -> Group {
 
 /// libtorch's bar above ours, each with its time.
 fn bars(pair: &Pair, (left, top): (f64, f64)) -> Group {
-    let longest = pair.libtorch.max(pair.ours);
-    let length = |time: f64| time / longest * LONGEST_BAR;
-    let (theirs, ours) = (length(pair.libtorch), length(pair.ours));
+    let unit = LONGEST_BAR / pair.libtorch.longest().max(pair.ours.longest());
     let below = top + BAR + 3.0;
-    Group::new()
-        .add(bar((left, top), theirs, LIBTORCH))
-        .add(text(time(pair.libtorch), (left + theirs + 7.0, top + 12.0), "soft small"))
-        .add(bar((left, below), ours, ELEMENTS))
-        .add(text(time(pair.ours), (left + ours + 7.0, below + 12.0), &in_our_colour("small")))
-        .add(text(
-            format!("{}×", digits(pair.ratio())),
-            (left + RATIO, top + 23.0),
-            &in_our_colour("end title"),
-        ))
+    let group = timed(Group::new(), &pair.libtorch, (left, top), unit, LIBTORCH, "soft small");
+    timed(group, &pair.ours, (left, below), unit, ELEMENTS, &in_our_colour("small")).add(text(
+        format!("{}×", digits(pair.ratio())),
+        (left + RATIO, top + 23.0),
+        &in_our_colour("end title"),
+    ))
+}
+
+/// A bar, the spread of its turns, and its time in words behind both.
+fn timed(
+    group: Group,
+    time: &Time,
+    (left, top): (f64, f64),
+    unit: f64,
+    look: Look,
+    class: &str,
+) -> Group {
+    let length = time.median * unit;
+    let mut group = group.add(bar((left, top), length, look));
+    let mut end = length;
+    if let Some([low, high]) = time.quartiles {
+        group = group.add(spread((left + low * unit, left + high * unit), top + BAR / 2.0));
+        end = end.max(high * unit);
+    }
+    group.add(text(in_words(time.median), (left + end + 7.0, top + 12.0), class))
+}
+
+fn spread((low, high): (f64, f64), y: f64) -> Line {
+    Line::new()
+        .set("x1", tenth(low))
+        .set("x2", tenth(high))
+        .set("y1", tenth(y))
+        .set("y2", tenth(y))
+        .set("class", "thin ink")
 }
 
 fn in_our_colour(class: &str) -> String {
@@ -96,7 +123,7 @@ fn bar((x, y): (f64, f64), length: f64, look: Look) -> Rectangle {
 }
 
 /// A time that is given in nanoseconds.
-fn time(ns: f64) -> String {
+fn in_words(ns: f64) -> String {
     let (unit, name) = if ns < 1e6 { (1e3, "µs") } else { (1e6, "ms") };
     format!("{} {name}", digits(ns / unit))
 }

@@ -21,6 +21,10 @@ struct Machine {
     cpu: Option<String>,
     threads: u32,
     libtorch: Option<String>,
+    kernel: Option<String>,
+    rustc: Option<String>,
+    commit: Option<String>,
+    date: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +35,8 @@ struct Measurement {
     p: f64,
     variant: String,
     median_ns: f64,
+    /// Figures from before the bench wrote them have none.
+    quartiles_ns: Option<[f64; 2]>,
 }
 
 /// The measurements of one shape.
@@ -40,15 +46,28 @@ pub struct Row {
     pub pairs: [Pair; 2],
 }
 
-/// Two times of the same work, in nanoseconds.
+/// What a call took in the turns of the bench, in nanoseconds.
+pub struct Time {
+    pub median: f64,
+    pub quartiles: Option<[f64; 2]>,
+}
+
+impl Time {
+    /// All of its bar and of the spread.
+    pub fn longest(&self) -> f64 {
+        self.quartiles.map_or(self.median, |[_, high]| high.max(self.median))
+    }
+}
+
+/// Two times of the same work.
 pub struct Pair {
-    pub libtorch: f64,
-    pub ours: f64,
+    pub libtorch: Time,
+    pub ours: Time,
 }
 
 impl Pair {
     pub fn ratio(&self) -> f64 {
-        self.libtorch / self.ours
+        self.libtorch.median / self.ours.median
     }
 }
 
@@ -81,8 +100,11 @@ impl Figures {
             };
             let what = format!("'{variant}' on {shape:?}, f32, {pass}");
             let measurement = self.single().find(same);
-            let time = measurement.with_context(|| format!("the figures lack {what}"))?.median_ns;
-            ensure!(time > 0.0 && time.is_finite(), "{what} should take some time, not {time} ns");
+            let found = measurement.with_context(|| format!("the figures lack {what}"))?;
+            let time = Time { median: found.median_ns, quartiles: found.quartiles_ns };
+            for ns in time.quartiles.iter().flatten().chain([&time.median]) {
+                ensure!(*ns > 0.0 && ns.is_finite(), "{what} should take some time, not {ns} ns");
+            }
             Ok(time)
         };
         Ok(Pair { libtorch: time("Tensor::dropout")?, ours: time("elements")? })
@@ -96,7 +118,7 @@ impl Figures {
 
     /// What was measured, and on which machine.
     pub fn caption(&self) -> String {
-        let Machine { device, cpu, threads, libtorch } = &self.machine;
+        let Machine { device, cpu, threads, libtorch, .. } = &self.machine;
         let device = match cpu {
             Some(cpu) if device == "cpu" => cpu,
             _ => device,
@@ -107,5 +129,21 @@ impl Figures {
             caption += &format!(", libtorch {version}");
         }
         caption
+    }
+
+    /// What the lines on the bars are, and where the figures come from, as far as the bench has said so.
+    pub fn provenance(&self) -> Option<String> {
+        let Machine { kernel, rustc, commit, date, .. } = &self.machine;
+        let commit = commit.as_ref().map(|commit| format!("commit {commit}"));
+        // Without the hash and the date in brackets.
+        let rustc = rustc.as_deref().and_then(|rustc| rustc.split(" (").next());
+        let known: Vec<&str> = [commit.as_deref(), date.as_deref(), rustc, kernel.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        let has_quartiles = self.single().any(|measurement| measurement.quartiles_ns.is_some());
+        let lines = "A line on a bar: the middle half of the turns. ";
+        let lines = if has_quartiles { lines } else { "" };
+        (!known.is_empty()).then(|| format!("{lines}{}.", known.join(", ")))
     }
 }
