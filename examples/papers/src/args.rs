@@ -23,7 +23,7 @@ pub enum Args {
     Features(Options),
 
     /// DropConnect or Dropout? Wan et al. 2013, Table 1
-    DropConnect(Options),
+    DropConnect(drop_connect::Args),
 
     /// Does a network know where it has seen no data? Gal and Ghahramani 2016, Figure 2
     Regression(Options),
@@ -42,7 +42,7 @@ impl Args {
             Args::DataSize(args) => data_size::run(args),
             Args::Rate(options) => rate::run(options),
             Args::Features(options) => features::run(options),
-            Args::DropConnect(options) => drop_connect::run(options),
+            Args::DropConnect(args) => drop_connect::run(args),
             Args::Regression(options) => regression::run(options),
             Args::Calibration(options) => calibration::run(options),
             Args::Depth(options) => depth::run(options),

@@ -1,8 +1,8 @@
 //! DropConnect or Dropout? Wan et al. 2013, Table 1: MNIST without augmentation.
 //!
-//! The paper trains 784-800-800-10 networks of rectified linear units, by SGD, and draws a mask for each image;
-//! here Adam trains them, and a batch shares a mask of the weights. The paper predicts with DropConnect by
-//! moment matching, as in [`by_moments`]; that is compared with mean weights, and with Monte Carlo.
+//! The paper trains 784-800-800-10 networks of rectified linear units, by SGD, and draws a mask of the weights for
+//! each image; here Adam trains them, and a mask that a batch shares is compared with that. The paper predicts with
+//! DropConnect by moment matching, as in [`by_moments`]; that is compared with mean weights, and with Monte Carlo.
 
 use std::f64::consts::{PI, SQRT_2};
 
@@ -18,6 +18,7 @@ use mnist_experiment::console::print;
 use mnist_experiment::data::Split;
 use mnist_experiment::metrics::Summary;
 use mnist_experiment::report::plus_minus;
+use mnist_experiment::values::whole;
 
 use crate::compare::print_differences;
 use crate::dots::{self, Row};
@@ -29,14 +30,51 @@ use crate::training::Training;
 const P: f64 = 0.5;
 const TEST_BATCH: i64 = 1_000;
 
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    options: Options,
+
+    /// Units per hidden layer [default: the paper's 800, or 64 with --quick]
+    #[arg(long, value_parser = whole(1..=1 << 16))]
+    units: Option<i64>,
+
+    /// Passes over the training set [default: 20, or 1 with --quick]
+    #[arg(long, value_parser = whole(1..=1 << 20))]
+    epochs: Option<i64>,
+
+    /// Train on the first so many images [default: all, or 5000 with --quick]
+    #[arg(long, value_parser = whole(1..=1 << 20))]
+    images: Option<i64>,
+}
+
+/// What a network drops in training.
+struct Dropping {
+    name: &'static str,
+    p_weights: f64,
+    p_units: f64,
+    /// Whether each image has a mask of the weights, or the batch shares one.
+    per_image: bool,
+}
+
+const NETWORKS: [Dropping; 4] = [
+    Dropping { name: "no dropout", p_weights: 0.0, p_units: 0.0, per_image: false },
+    Dropping { name: "Dropout", p_weights: 0.0, p_units: P, per_image: false },
+    Dropping { name: "DropConnect", p_weights: P, p_units: 0.0, per_image: false },
+    Dropping { name: "DropConnect per image", p_weights: P, p_units: 0.0, per_image: true },
+];
+
 /// A network and a way to predict with it, and the paper's error for it.
-const PREDICTORS: [(&str, Look, Option<f64>); 6] = [
+const PREDICTORS: [(&str, Look, Option<f64>); 9] = [
     ("no dropout", style::NOTHING, Some(1.62)),
     ("Dropout, mean", style::ELEMENTS, Some(1.28)),
     ("Dropout, Monte Carlo", style::ELEMENTS, None),
     ("DropConnect, mean", style::WEIGHTS, None),
-    ("DropConnect, moments", style::WEIGHTS, Some(1.20)),
+    ("DropConnect, moments", style::WEIGHTS, None),
     ("DropConnect, Monte Carlo", style::WEIGHTS, None),
+    ("DropConnect per image, mean", style::WEIGHTS, None),
+    ("DropConnect per image, moments", style::WEIGHTS, Some(1.20)),
+    ("DropConnect per image, Monte Carlo", style::WEIGHTS, None),
 ];
 
 #[derive(Serialize)]
@@ -57,8 +95,9 @@ struct Network {
 }
 
 impl Network {
-    fn new(vs: &nn::Path, units: i64, p_weights: f64, p_units: f64) -> Result<Network> {
-        let config = DropConnectConfig { p: p_weights, ..Default::default() };
+    fn new(vs: &nn::Path, units: i64, dropping: &Dropping) -> Result<Network> {
+        let &Dropping { p_weights: p, p_units, per_image: per_sample, .. } = dropping;
+        let config = DropConnectConfig { p, per_sample, ..Default::default() };
         Ok(Network {
             hidden: [
                 drop_connect(vs / "first", PIXELS, units, config)?,
@@ -93,16 +132,21 @@ impl Network {
     }
 }
 
-pub fn run(options: &Options) -> Result<()> {
-    let (units, epochs, passes) = options.full_or_quick((800, 20, 50), (64, 1, 5));
+pub fn run(args: &Args) -> Result<()> {
+    let options = &args.options;
+    let units = args.units.unwrap_or(options.full_or_quick(800, 64));
+    let epochs = args.epochs.unwrap_or(options.full_or_quick(20, 1));
+    let passes = options.full_or_quick(50, 5);
     let mut data = options.dataset()?;
-    data.train = data.train.first(options.full_or_quick(data.train.items(), 5_000));
-    let progress = Progress::new(3 * options.runs() * epochs * data.train.items());
-    let train = |name, seed, p_weights, p_units| -> Result<Network> {
-        progress.begin(format_args!("{name:11}, seed {seed}"));
+    let images = args.images.unwrap_or(options.full_or_quick(i64::MAX, 5_000));
+    data.train = data.train.first(images.min(data.train.items()));
+    let progress =
+        Progress::new(NETWORKS.len() as i64 * options.runs() * epochs * data.train.items());
+    let train = |dropping: &Dropping, seed| -> Result<Network> {
+        progress.begin(format_args!("{:21}, seed {seed}", dropping.name));
         tch::manual_seed(seed);
         let vs = VarStore::new(data.device());
-        let network = Network::new(&vs.root(), units, p_weights, p_units)?;
+        let network = Network::new(&vs.root(), units, dropping)?;
         let mut training =
             Training::new(&vs, &data.train, (epochs, options.batch_size()), &progress)?;
         for _ in 0..epochs {
@@ -111,7 +155,7 @@ pub fn run(options: &Options) -> Result<()> {
             });
         }
         progress.end("trained");
-        Ok(network)
+        if dropping.per_image { sharing_masks(&vs, units) } else { Ok(network) }
     };
     let monte_carlo = |network: &Network| -> Result<f64> {
         let passes = MonteCarlo::new(passes)?.batch_size(TEST_BATCH)?;
@@ -122,20 +166,18 @@ pub fn run(options: &Options) -> Result<()> {
     let mean = |network: &Network| {
         error(&tch::no_grad(|| network.forward_t(&data.test.images, false)), &data.test)
     };
-    let mut errors: [Vec<f64>; 6] = Default::default();
+    let moments = |network: &Network| {
+        error(&tch::no_grad(|| network.by_moments(&data.test.images)), &data.test)
+    };
+    let mut errors: [Vec<f64>; PREDICTORS.len()] = Default::default();
     for seed in options.seeds() {
-        let none = train("no dropout", seed, 0.0, 0.0)?;
-        let dropout = train("Dropout", seed, 0.0, P)?;
-        let connect = train("DropConnect", seed, P, 0.0)?;
-        let moments = tch::no_grad(|| connect.by_moments(&data.test.images));
-        let run = [
-            mean(&none),
-            mean(&dropout),
-            monte_carlo(&dropout)?,
-            mean(&connect),
-            error(&moments, &data.test),
-            monte_carlo(&connect)?,
-        ];
+        let networks: Vec<_> =
+            NETWORKS.iter().map(|dropping| train(dropping, seed)).collect::<Result<_>>()?;
+        let [none, dropout, connect @ ..] = &networks[..] else { unreachable!("there are four") };
+        let mut run = vec![mean(none), mean(dropout), monte_carlo(dropout)?];
+        for network in connect {
+            run.extend([mean(network), moments(network), monte_carlo(network)?]);
+        }
         errors.iter_mut().zip(run).for_each(|(errors, error)| errors.push(error));
     }
     drop(progress);
@@ -148,10 +190,21 @@ pub fn run(options: &Options) -> Result<()> {
         .collect();
     for Predictor { name, test_error, paper, .. } in &results {
         let paper = paper.map_or(String::new(), |error| format!(" (the paper: {error:.2} %)"));
-        print(format_args!("{name:24}: {} % wrong{paper}", plus_minus(test_error, 2)))?;
+        print(format_args!("{name:34}: {} % wrong{paper}", plus_minus(test_error, 2)))?;
     }
-    print_differences(results.iter().map(|it| (it.name, &it.test_error)))?;
+    // Compared with no dropout, and with Dropout.
+    for first in [0, 1] {
+        print_differences(results[first..].iter().map(|it| (it.name, &it.test_error)))?;
+    }
     options.write("drop-connect", &data.name, &results, &draw(&data.name, options, &results))
+}
+
+/// A network of these weights whose batches share masks: for each image it predicts the same, up to chance, in less time.
+fn sharing_masks(trained: &VarStore, units: i64) -> Result<Network> {
+    let mut vs = VarStore::new(trained.device());
+    let network = Network::new(&vs.root(), units, &NETWORKS[2])?;
+    vs.copy(trained)?;
+    Ok(network)
 }
 
 /// The share of wrong answers in percent; `scores` are highest for the answer.
@@ -170,14 +223,14 @@ impl Predictor {
 
 fn draw(data: &str, options: &Options, results: &[Predictor]) -> String {
     let title = "DropConnect or Dropout?";
-    let description = "Test errors of networks without dropout, with Dropout and with DropConnect, each \
-                       with the ways to predict.";
-    let mut page = options.page(title, description, 340.0, data);
+    let description = "Test errors of networks without dropout, with Dropout and with DropConnect, whose masks \
+                       a batch shares or each image has, and each with the ways to predict.";
+    let mut page = options.page(title, description, 436.0, data);
     let heading = format!("test error on {data} in %, a dot for each run");
     page.add(text(heading, (14.0, 58.0), ""));
     let rows: Vec<_> = results.iter().map(Predictor::row).collect();
     page.add(dots::names(&rows, (14.0, 96.0)));
-    page.add(dots::rows(&rows, &dots::scale(&rows, (236.0, 716.0)), 96.0, 2));
+    page.add(dots::rows(&rows, &dots::scale(&rows, (312.0, 716.0)), 96.0, 2));
     page.finish()
 }
 
@@ -193,7 +246,7 @@ mod tests {
         let _alone = crate::alone();
         tch::manual_seed(1);
         let vs = VarStore::new(Device::Cpu);
-        let network = Network::new(&vs.root(), 32, P, 0.0).unwrap();
+        let network = Network::new(&vs.root(), 32, &NETWORKS[2]).unwrap();
         let images = Tensor::rand([8, PIXELS], (Kind::Float, Device::Cpu));
         let _no_grad = tch::no_grad_guard();
         // One hidden layer: the second passes on what it gets, and drops nothing.
