@@ -217,8 +217,9 @@ impl Stack {
 
     /// Masks of another layer have other shapes; those of more layers or fewer would not be noticed.
     fn check_masks(&self, masks: Option<&RecurrentMasks>) -> Result<()> {
-        let depth =
-            |masks: &RecurrentMasks| masks.layers.iter().map(|it| it.weights.len() as i64).sum();
+        let depth = |masks: &RecurrentMasks| {
+            masks.layers.iter().map(|it| it.weights.len() as i64).sum::<i64>()
+        };
         match masks.map(depth) {
             Some(depth) if depth != self.depth() => {
                 let (expected, got) = (format!("of {} layers", self.depth()), depth.to_string());
