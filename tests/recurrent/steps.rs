@@ -2,7 +2,7 @@
 
 use tch::nn::{self, RNNConfig};
 use tch::{Kind, Tensor};
-use tch_dropout::{GruConfig, LstmConfig, RnnT, TrueDropout, WeightDrop, Zoneout, gru, lstm};
+use tch_dropout::{GruConfig, LstmConfig, RecurrentMasks, RnnT, TrueDropout, WeightDrop, Zoneout, gru, lstm};
 
 use crate::common::{assert_close, device, float, gradient};
 use crate::layers::{HIDDEN, IN, fill};
@@ -117,9 +117,9 @@ fn masks_of_another_layer_or_batch_are_an_error() {
     };
     let (layer, other) = (new(2, "a"), new(1, "b"));
     let x = Tensor::randn([3, IN], float());
-    let step = |masks| layer.f_step_with_t(&x, &layer.zero_state(3), masks, true);
-    let error = step(&other.draw_masks(3, true)).unwrap_err();
+    let step = |masks: RecurrentMasks| layer.f_step_with_t(&x, &layer.zero_state(3), &masks, true);
+    let error = step(other.draw_masks(3, true)).unwrap_err();
     assert_eq!(error.to_string(), "the masks must be of 2 layers, got 1");
-    assert!(step(&layer.draw_masks(4, true)).is_err());
-    assert!(step(&layer.draw_masks(3, true)).is_ok());
+    assert!(step(layer.draw_masks(4, true)).is_err());
+    assert!(step(layer.draw_masks(3, true)).is_ok());
 }
