@@ -216,10 +216,10 @@ impl fmt::Display for DropBlock {
     }
 }
 
-/// The same as `Display`.
+/// As `Display`, with the numbers of its stream, if it has one.
 impl fmt::Debug for DropBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        self.noise.debug(self, f)
     }
 }
 

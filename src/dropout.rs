@@ -66,25 +66,6 @@ pub struct DropoutLayer<const RESCALE: bool> {
 }
 
 impl<const RESCALE: bool> DropoutLayer<RESCALE> {
-    /// The layer of the article that this crate began with, "Dropout is drop-dead easy to implement": the same
-    /// as [`columns`](Self::columns).
-    ///
-    /// **This is not `torch.nn.Dropout`,** which is [`TrueDropout::elements`](Self::elements).
-    ///
-    /// ```
-    /// let layer = tch_dropout::TrueDropout::new(0.5)?;
-    /// assert_eq!(layer.to_string(), "TrueDropout(p=0.5, columns)");
-    /// # Ok::<(), tch_dropout::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Probability`](crate::Error::Probability) for a `p` outside `[0, 1]`; the same for the other
-    /// constructors.
-    pub fn new(p: f64) -> Result<Self> {
-        Self::columns(p)
-    }
-
     /// One draw per element: the usual dropout, `torch.nn.Dropout`.
     ///
     /// ```
@@ -92,6 +73,11 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     /// assert_eq!(layer.to_string(), "TrueDropout(p=0.5, elements)");
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Probability`](crate::Error::Probability) for a `p` outside `[0, 1]`; the same for the other
+    /// constructors.
     pub fn elements(p: f64) -> Result<Self> {
         Self::over(NoiseShape::Elements, p)
     }
@@ -286,6 +272,23 @@ impl<const RESCALE: bool> DropoutLayer<RESCALE> {
     pub fn f_forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
         self.noise.forward(x, Some(residual), train)
     }
+
+    /// The article's name for [`columns`](Self::columns): **not `torch.nn.Dropout`,** which is
+    /// [`TrueDropout::elements`](Self::elements). The article is the one that this crate began with, "Dropout is drop-dead
+    /// easy to implement".
+    ///
+    /// ```
+    /// let layer = tch_dropout::TrueDropout::new(0.5)?;
+    /// assert_eq!(layer.to_string(), "TrueDropout(p=0.5, columns)");
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`columns`](Self::columns).
+    pub fn new(p: f64) -> Result<Self> {
+        Self::columns(p)
+    }
 }
 
 impl<const RESCALE: bool> nn::ModuleT for DropoutLayer<RESCALE> {
@@ -303,9 +306,9 @@ impl<const RESCALE: bool> fmt::Display for DropoutLayer<RESCALE> {
     }
 }
 
-/// The same as `Display`.
+/// As `Display`, with the numbers of its stream, if it has one.
 impl<const RESCALE: bool> fmt::Debug for DropoutLayer<RESCALE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        self.noise.debug(self, f)
     }
 }

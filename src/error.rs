@@ -39,6 +39,12 @@ pub enum Error {
         shape: Vec<i64>,
     },
 
+    /// A text that names no noise shape.
+    #[error(
+        "a noise shape is `elements`, `channels`, `samples`, `columns`, `batch` or `shared over [1, 2]`, got `{0}`"
+    )]
+    NoiseShapeName(String),
+
     /// A shared dimension that the input does not have.
     #[error(
         "dimension {dimension} of the noise shape is out of range for an input of shape {shape:?}"
@@ -329,6 +335,38 @@ pub enum MonteCarloError {
         shape: Vec<i64>,
     },
 
+    /// An output that has no classes in the dimension that was named.
+    #[error(
+        "the model must return floating-point numbers of shape [{rows}, ...] with at least 2 classes in dimension {dim}, \
+         got {kind:?} of shape {shape:?}"
+    )]
+    Classes {
+        /// The dimension of the classes.
+        dim: i64,
+        /// The rows of the model's input.
+        rows: i64,
+        /// The output's kind.
+        kind: Kind,
+        /// The output's shape.
+        shape: Vec<i64>,
+    },
+
+    /// An output of numbers that are no probabilities.
+    #[error(
+        "probabilities must be from 0 to 1, and sum to 1 over dimension {dim}: the model returned numbers from {least} to \
+         {largest}, whose sums are up to {off} off (for logits, call predict)"
+    )]
+    Probabilities {
+        /// The dimension of the classes.
+        dim: i64,
+        /// The smallest of them.
+        least: f64,
+        /// The largest.
+        largest: f64,
+        /// How far a sum is from 1.
+        off: f64,
+    },
+
     /// An output that has no value for each row of the input.
     #[error(
         "the model must return floating-point values of shape [{rows}, ...], \
@@ -481,7 +519,23 @@ fn plural(count: usize) -> &'static str {
 }
 
 /// A `Result` with this crate's [`Error`](enum@Error).
-pub(crate) type Result<T> = std::result::Result<T, Error>;
+///
+/// With two types it is [`std`'s](std::result::Result), so that it can take its place, as `use tch_dropout::*` has it.
+///
+/// ```
+/// use tch_dropout::*;
+///
+/// fn layers() -> Result<Vec<TrueDropout>> {
+///     (0..3).map(|_| TrueDropout::elements(0.5)).collect()
+/// }
+///
+/// fn number(text: &str) -> Result<u32, std::num::ParseIntError> {
+///     text.parse()
+/// }
+/// # assert_eq!((layers()?.len(), number("7")), (3, Ok(7)));
+/// # Ok::<(), Error>(())
+/// ```
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Panics with an error's text, at the line of the caller (which a closure would lose), after the layer as it prints
 /// itself: the caller may be tch's, which calls any layer of a model.

@@ -128,9 +128,9 @@ impl fmt::Display for GaussianDropout {
     }
 }
 
-/// The same as `Display`.
+/// As `Display`, with the numbers of its stream, if it has one.
 impl fmt::Debug for GaussianDropout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        self.noise.debug(self, f)
     }
 }

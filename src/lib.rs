@@ -89,7 +89,7 @@
 //! Without a seed, [`tch::manual_seed`] decides all masks, whatever the number of threads. A layer
 //! [with a seed](DropoutLayer::with_seed) has a [`Stream`] of its own, whose k-th mask is the same on every
 //! device, whatever other layers draw, and after a restart from a checkpoint. [`Streams`] gives each layer of
-//! a model its stream, all from one seed: [the next one](Streams::next_stream), or [by number](Streams::stream), so that
+//! a model its stream, all from one seed: [the next one](DropoutLayer::with_streams), or [by number](Streams::stream), so that
 //! layers keep their masks when the model changes.
 //!
 //! # Cost
@@ -198,17 +198,18 @@ pub use checkpoint::{
 pub use drop_block::DropBlock;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
-pub use error::{CheckpointError, Error, MonteCarloError};
+pub use error::{CheckpointError, Error, MonteCarloError, Result};
 pub use functional::{dropout, f_dropout, f_feature_dropout, feature_dropout};
 pub use gaussian_dropout::GaussianDropout;
 pub use in_projection::InProjection;
 pub use mask::{apply_mask, column_mask, element_mask};
-pub use monte_carlo::{MonteCarlo, Prediction, Regression, monte_carlo};
+pub use monte_carlo::{MonteCarlo, Prediction, Regression, f_monte_carlo, monte_carlo};
 pub use multi_head::{MultiHeadAttention, MultiHeadAttentionConfig, multi_head_attention};
 pub use noise_shape::NoiseShape;
 pub use patch_dropout::{PatchDropout, gather_tokens};
 pub use recurrent::{
-    Gru, GruConfig, Lstm, LstmConfig, RecurrentDropout, RnnT, WeightDrop, Zoneout, gru, lstm,
+    Gru, GruConfig, Lstm, LstmConfig, RecurrentDropout, RecurrentMasks, RnnT, WeightDrop, Zoneout,
+    gru, lstm,
 };
 pub use rng::stream::Stream;
 pub use rng::streams::Streams;

@@ -1,5 +1,7 @@
 //! What every layer holds, and what it checks of an input before it draws.
 
+use std::fmt;
+
 use tch::{Kind, Tensor};
 
 use crate::checkpoint::replay;
@@ -47,6 +49,21 @@ impl Noise {
     pub(crate) fn set_p(&self, p: f64) -> Result<()> {
         self.p.store(checked(p, self.effect)?);
         Ok(())
+    }
+
+    /// A layer as it prints itself, with its stream's numbers before the last bracket: one that a model has forgotten to
+    /// seed has none.
+    pub(crate) fn debug(
+        &self,
+        layer: &dyn fmt::Display,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        let text = layer.to_string();
+        let Some(stream) = &self.stream else { return f.write_str(&text) };
+        let open = text.strip_suffix(')').unwrap_or(&text);
+        let (seed, worker, layer, step) =
+            (stream.seed(), stream.worker(), stream.layer(), stream.step());
+        write!(f, "{open}, seed={seed}, worker={worker}, layer={layer}, step={step})")
     }
 
     /// `x` times a new mask in training, and `x` itself in evaluation; plus `residual`, if there is one.
@@ -308,6 +325,28 @@ macro_rules! noise_methods {
         pub fn with_stream(mut self, stream: $crate::rng::stream::Stream) -> Self {
             self.noise.stream = Some(stream);
             self
+        }
+
+        /// Gives the layer the next of a model's streams. `{:?}` prints its numbers, so that a layer without one shows.
+        ///
+        /// ```
+        /// use tch_dropout::{Streams, TrueDropout};
+        ///
+        /// let streams = Streams::new(42);
+        /// let layer = TrueDropout::elements(0.5)?.with_streams(&streams)?;
+        /// let text = format!("{layer:?}");
+        /// assert_eq!(text, "TrueDropout(p=0.5, elements, seed=42, worker=0, layer=0, step=0)");
+        /// # Ok::<(), tch_dropout::Error>(())
+        /// ```
+        ///
+        /// # Errors
+        ///
+        /// Those of [`Streams::next_stream`](crate::Streams::next_stream).
+        pub fn with_streams(
+            self,
+            streams: &$crate::rng::streams::Streams,
+        ) -> $crate::error::Result<Self> {
+            Ok(self.with_stream(streams.next_stream()?))
         }
     };
 }

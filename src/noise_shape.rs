@@ -1,6 +1,7 @@
 //! The dimensions along which one draw is shared.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
@@ -38,12 +39,11 @@ use crate::error::{Error, Result};
 ///
 /// [`Tensor::dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.dropout
 /// [`Tensor::feature_dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.feature_dropout
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoiseShape {
     /// One draw per column of dimension 1, shared by the whole batch: as in the article that this crate began
     /// with, "Dropout is drop-dead easy to implement".
-    #[default]
     Columns,
     /// One draw per element: the usual dropout (Srivastava et al. 2014).
     Elements,
@@ -152,4 +152,38 @@ impl fmt::Display for NoiseShape {
             _ => Ok(()),
         }
     }
+}
+
+/// What `Display` writes, for a configuration file that names a noise shape.
+///
+/// ```
+/// # use tch_dropout::NoiseShape;
+/// assert_eq!("channels".parse::<NoiseShape>()?, NoiseShape::Channels);
+/// assert_eq!("shared over [1, -1]".parse::<NoiseShape>()?, NoiseShape::Shared(vec![1, -1]));
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+impl FromStr for NoiseShape {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [
+            NoiseShape::Columns,
+            NoiseShape::Elements,
+            NoiseShape::Channels,
+            NoiseShape::Samples,
+            NoiseShape::Batch,
+        ];
+        let named = all.into_iter().find(|shape| shape.name() == text);
+        named.or_else(|| shared_over(text)).ok_or_else(|| Error::NoiseShapeName(text.into()))
+    }
+}
+
+/// `shared over [1, -1]`
+fn shared_over(text: &str) -> Option<NoiseShape> {
+    let list = text.strip_prefix("shared over [")?.strip_suffix(']')?;
+    let dimensions = match list.trim() {
+        "" => Some(Vec::new()),
+        list => list.split(',').map(|dimension| dimension.trim().parse().ok()).collect(),
+    };
+    dimensions.map(NoiseShape::Shared)
 }

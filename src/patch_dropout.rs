@@ -258,9 +258,9 @@ impl fmt::Display for PatchDropout {
     }
 }
 
-/// The same as `Display`.
+/// As `Display`, with the numbers of its stream, if it has one.
 impl fmt::Debug for PatchDropout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        self.noise.debug(self, f)
     }
 }

@@ -125,3 +125,27 @@ fn a_mask_can_be_kept_and_applied_again() {
     let dropped = |x| apply_mask(x, &mask).unwrap().eq(0);
     assert_eq!(dropped(&step), dropped(&other));
 }
+
+#[test]
+fn what_a_noise_shape_prints_is_read_again() {
+    let shared = [vec![], vec![1], vec![1, -1]].map(NoiseShape::Shared);
+    for shape in common::SHAPES.into_iter().chain(shared) {
+        assert_eq!(shape.to_string().parse::<NoiseShape>().unwrap(), shape);
+    }
+    assert_eq!(
+        "shared over [ 0,2 ]".parse::<NoiseShape>().unwrap(),
+        NoiseShape::Shared(vec![0, 2])
+    );
+    for wrong in [
+        "",
+        "Elements",
+        "shared",
+        "shared over 1",
+        "shared over [1,]",
+        "shared over [a]",
+        "elements ",
+    ] {
+        let error = wrong.parse::<NoiseShape>().unwrap_err().to_string();
+        assert!(error.ends_with(&format!("got `{wrong}`")), "{error}");
+    }
+}

@@ -35,8 +35,7 @@ fn pictures_of_the_pages_are_small_and_have_words_and_both_schemes() {
         "calibration",
         "depth",
     ];
-    let others =
-        ["masks", "speed", "uncertainty", "mnist", "language-model", "attention-memory"];
+    let others = ["masks", "speed", "uncertainty", "mnist", "language-model", "attention-memory"];
     for name in others.into_iter().chain(of_the_papers) {
         let svg = fs::read_to_string(format!("docs/images/{name}.svg")).unwrap();
         assert!(svg.len() < 60_000, "{name}: {} bytes", svg.len());

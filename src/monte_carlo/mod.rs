@@ -3,11 +3,11 @@
 mod prediction;
 pub(crate) mod scope;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-use self::prediction::{Accumulator, Moments};
+use self::prediction::{Accumulator, Moments, Output};
 use self::scope::Shapes;
-use crate::error::{MonteCarloError, Result};
+use crate::error::{Error, MonteCarloError, Result};
 use crate::strided::check_strided;
 
 pub use self::prediction::{Prediction, Regression};
@@ -43,7 +43,32 @@ where
     MonteCarlo::new(passes)?.predict(model, x)
 }
 
-/// How [`monte_carlo`] runs a model: how many passes, in which batches, how many at once, in which mode.
+/// Like [`monte_carlo`], for a model that returns a `Result`.
+///
+/// ```
+/// use tch::{Device, Kind, Tensor};
+/// use tch_dropout::{f_monte_carlo, TrueDropout};
+///
+/// let layer = TrueDropout::columns(0.5)?;
+/// let vectors = Tensor::ones([3], (Kind::Float, Device::Cpu));
+/// let error = f_monte_carlo(|x, train| layer.f_forward_t(x, train), &vectors, 50).unwrap_err();
+/// assert!(error.to_string().starts_with("noise shape `columns` needs"));
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of [`monte_carlo`], and the model's.
+pub fn f_monte_carlo<F>(model: F, x: &Tensor, passes: i64) -> Result<Prediction>
+where
+    F: FnMut(&Tensor, bool) -> Result<Tensor>,
+{
+    MonteCarlo::new(passes)?.f_predict(model, x)
+}
+
+/// How [`monte_carlo`] runs a model: how many passes, in which batches, how many at once, in which mode. What the model
+/// returns decides the call: logits are for [`predict`](Self::predict), probabilities for
+/// [`predict_probabilities`](Self::predict_probabilities), values for [`regress`](Self::regress).
 ///
 /// # What is on and what is off
 ///
@@ -103,6 +128,7 @@ pub struct MonteCarlo {
     fold: i64,
     batch_size: i64,
     train: bool,
+    class_dim: i64,
 }
 
 impl MonteCarlo {
@@ -118,7 +144,7 @@ impl MonteCarlo {
     /// [`MonteCarloError::Count`] for fewer than one.
     pub fn new(passes: i64) -> Result<Self> {
         let passes = at_least_one("passes", passes)?;
-        Ok(MonteCarlo { passes, fold: 1, batch_size: i64::MAX, train: false })
+        Ok(MonteCarlo { passes, fold: 1, batch_size: i64::MAX, train: false, class_dim: 1 })
     }
 
     /// How many rows of the input one batch has; all of them by default.
@@ -181,14 +207,35 @@ impl MonteCarlo {
         MonteCarlo { train, ..self }
     }
 
+    /// In which dimension of the model's output the classes are; 1 by default. A negative one counts from the end: -1 for
+    /// a language model's `[N, T, K]`.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::{MonteCarlo, TrueDropout};
+    ///
+    /// let layer = TrueDropout::elements(0.5)?;
+    /// let x = Tensor::randn([4, 10, 3], (Kind::Float, Device::Cpu)); // [N, T, K]
+    /// let monte_carlo = MonteCarlo::new(50)?.class_dim(-1);
+    /// let prediction = monte_carlo.f_predict(|x, train| layer.f_forward_t(x, train), &x)?;
+    /// assert_eq!(prediction.entropy.size(), [4, 10]);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    pub fn class_dim(self, dim: i64) -> Self {
+        MonteCarlo { class_dim: dim, ..self }
+    }
+
     /// Runs a model that returns logits. Records no gradient. Memory does not grow with the number of passes.
+    ///
+    /// For a model that ends in a softmax, call [`predict_probabilities`](Self::predict_probabilities).
     ///
     /// # Shapes
     ///
     /// `x` is `[N, ...]`, of any kind and on any device, with whatever the model takes after `N`. The
     /// model returns floating-point logits `[N, K, ...]` for `K >= 2` classes: `[N, K]` for a class per row,
-    /// `[N, K, H, W]` for a class per pixel. The softmax is taken over dimension 1. (If it returns a single
-    /// logit for two classes, concatenate a zero logit in dimension 1.)
+    /// `[N, K, H, W]` for a class per pixel. The softmax is taken over dimension 1: for classes in another, as in
+    /// `[N, T, K]`, set [`class_dim`](Self::class_dim). (If the model returns a single logit for two classes, concatenate
+    /// a zero logit in dimension 1.)
     ///
     /// # Errors
     ///
@@ -200,7 +247,67 @@ impl MonteCarlo {
     where
         F: FnMut(&Tensor, bool) -> Tensor,
     {
-        self.moments(model, x, true)?.into_prediction()
+        self.f_predict(fallible(model), x)
+    }
+
+    /// Like [`predict`](Self::predict), for a model that returns a `Result`.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::{MonteCarlo, TrueDropout};
+    ///
+    /// let layer = TrueDropout::elements(0.5)?;
+    /// let x = Tensor::randn([4, 3], (Kind::Float, Device::Cpu));
+    /// let prediction = MonteCarlo::new(50)?.f_predict(|x, train| layer.f_forward_t(x, train), &x)?;
+    /// assert_eq!(prediction.mean.size(), [4, 3]);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`predict`](Self::predict), and the model's.
+    pub fn f_predict<F>(&self, model: F, x: &Tensor) -> Result<Prediction>
+    where
+        F: FnMut(&Tensor, bool) -> Result<Tensor>,
+    {
+        self.moments(model, x, Output::Logits { dim: self.class_dim })?.into_prediction()
+    }
+
+    /// Runs a model that returns probabilities, as one that ends in a softmax. Like [`predict`](Self::predict), without
+    /// another softmax.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::{MonteCarlo, dropout};
+    ///
+    /// let x = Tensor::randn([4, 3], (Kind::Float, Device::Cpu));
+    /// let model = |x: &Tensor, train| dropout(x, 0.5, train).softmax(1, None);
+    /// let prediction = MonteCarlo::new(50)?.predict_probabilities(model, &x)?;
+    /// assert_eq!(prediction.entropy.size(), [4]);
+    /// assert!(MonteCarlo::new(50)?.predict_probabilities(|x, train| model(x, train) * 2.0, &x).is_err());
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`predict`](Self::predict), and [`MonteCarloError::Probabilities`] for numbers that are none.
+    pub fn predict_probabilities<F>(&self, model: F, x: &Tensor) -> Result<Prediction>
+    where
+        F: FnMut(&Tensor, bool) -> Tensor,
+    {
+        self.f_predict_probabilities(fallible(model), x)
+    }
+
+    /// Like [`predict_probabilities`](Self::predict_probabilities), for a model that returns a `Result`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`predict_probabilities`](Self::predict_probabilities), and the model's.
+    pub fn f_predict_probabilities<F>(&self, model: F, x: &Tensor) -> Result<Prediction>
+    where
+        F: FnMut(&Tensor, bool) -> Result<Tensor>,
+    {
+        self.moments(model, x, Output::Probabilities { dim: self.class_dim })?.into_prediction()
     }
 
     /// Runs a model that returns values. Like [`predict`](Self::predict), without a softmax.
@@ -234,12 +341,35 @@ impl MonteCarlo {
     where
         F: FnMut(&Tensor, bool) -> Tensor,
     {
-        Ok(self.moments(model, x, false)?.into_regression())
+        self.f_regress(fallible(model), x)
     }
 
-    fn moments<F>(&self, mut model: F, x: &Tensor, logits: bool) -> Result<Moments>
+    /// Like [`regress`](Self::regress), for a model that returns a `Result`.
+    ///
+    /// ```
+    /// use tch::{Device, Kind, Tensor};
+    /// use tch_dropout::{MonteCarlo, TrueDropout};
+    ///
+    /// let layer = TrueDropout::elements(0.5)?;
+    /// let x = Tensor::randn([4, 1], (Kind::Float, Device::Cpu));
+    /// let regression = MonteCarlo::new(50)?.f_regress(|x, train| layer.f_forward_t(x, train), &x)?;
+    /// assert_eq!(regression.variance.size(), [4, 1]);
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`regress`](Self::regress), and the model's.
+    pub fn f_regress<F>(&self, model: F, x: &Tensor) -> Result<Regression>
     where
-        F: FnMut(&Tensor, bool) -> Tensor,
+        F: FnMut(&Tensor, bool) -> Result<Tensor>,
+    {
+        Ok(self.moments(model, x, Output::Values)?.into_regression())
+    }
+
+    fn moments<F>(&self, mut model: F, x: &Tensor, output: Output) -> Result<Moments>
+    where
+        F: FnMut(&Tensor, bool) -> Result<Tensor>,
     {
         check_strided(x)?;
         if x.dim() == 0 || x.numel() == 0 {
@@ -252,7 +382,7 @@ impl MonteCarlo {
         let batches = x.f_split(self.batch_size.min(x.size()[0]), 0)?;
         let mut moments = Vec::with_capacity(batches.len());
         for batch in &batches {
-            moments.push(self.batch_moments(&mut model, batch, logits)?);
+            moments.push(self.batch_moments(&mut model, batch, output)?);
             // Not before the first batch, as shapes that do not fit make a clearer error.
             if moments.len() == 1 && self.fold.min(self.passes - 1) > 1 {
                 let copies = Tensor::f_cat(&[batch, batch], 0)?;
@@ -262,18 +392,21 @@ impl MonteCarlo {
         Moments::concat(&moments)
     }
 
-    fn batch_moments<F>(&self, model: &mut F, batch: &Tensor, logits: bool) -> Result<Moments>
+    fn batch_moments<F>(&self, model: &mut F, batch: &Tensor, output: Output) -> Result<Moments>
     where
-        F: FnMut(&Tensor, bool) -> Tensor,
+        F: FnMut(&Tensor, bool) -> Result<Tensor>,
     {
         let rows = batch.size()[0];
-        let mut passes = Accumulator::new(rows, logits);
-        let (outputs, shapes) = self.run(model, batch, None, logits)?;
+        let mut passes = Accumulator::new(rows, output);
+        let (outputs, shapes) = self.run(model, batch, None, output)?;
+        if let Output::Probabilities { dim } = output {
+            check_probabilities(&outputs, dim)?;
+        }
         passes.push(outputs)?;
         let mut left = self.passes - 1;
         if self.fold == 1 {
             for _ in 0..left {
-                passes.push(self.run(model, batch, None, logits)?.0)?;
+                passes.push(self.run(model, batch, None, output)?.0)?;
             }
             return passes.finish();
         }
@@ -281,7 +414,7 @@ impl MonteCarlo {
         while left > 0 {
             let fold = left.min(self.fold);
             let copies = copies.f_narrow(0, 0, fold * rows)?;
-            passes.push(self.run(model, &copies, Some((fold, &shapes)), logits)?.0)?;
+            passes.push(self.run(model, &copies, Some((fold, &shapes)), output)?.0)?;
             left -= fold;
         }
         passes.finish()
@@ -295,12 +428,13 @@ impl MonteCarlo {
         model: &mut F,
         batch: &Tensor,
         folded: Option<(i64, &Shapes)>,
-        logits: bool,
+        output: Output,
     ) -> Result<(Tensor, Shapes)>
     where
-        F: FnMut(&Tensor, bool) -> Tensor,
+        F: FnMut(&Tensor, bool) -> Result<Tensor>,
     {
         let (outputs, outcome) = scope::run(folded, || model(batch, self.train))?;
+        let outputs = outputs?;
         if !outcome.drew && !self.train {
             return Err(MonteCarloError::NothingDrawn.into());
         }
@@ -310,23 +444,51 @@ impl MonteCarlo {
                 return Err(MonteCarloError::Draws { single, folded }.into());
             }
         }
-        check_outputs(&outputs, batch.size()[0], logits)?;
+        check_outputs(&outputs, batch.size()[0], output)?;
         Ok((outputs, outcome.draws))
     }
 }
 
-/// Whether there are logits, or values, for each of the batch's rows.
-fn check_outputs(outputs: &Tensor, rows: i64, logits: bool) -> Result<()> {
+/// A model that panics, as one that returns a `Result`.
+fn fallible(
+    mut model: impl FnMut(&Tensor, bool) -> Tensor,
+) -> impl FnMut(&Tensor, bool) -> Result<Tensor> {
+    move |x, train| Ok(model(x, train))
+}
+
+/// Whether there are classes, or values, for each of the batch's rows.
+fn check_outputs(outputs: &Tensor, rows: i64, output: Output) -> Result<()> {
     let (kind, shape) = (outputs.kind(), outputs.size());
-    let classes_fit = !logits || shape.get(1).is_some_and(|&classes| classes >= 2);
+    let classes_fit = output.class_dim().is_none_or(|dim| {
+        let dim = if dim < 0 { dim + shape.len() as i64 } else { dim };
+        dim > 0 && shape.get(dim as usize).is_some_and(|&classes| classes >= 2)
+    });
     if outputs.is_floating_point() && shape.first() == Some(&rows) && classes_fit {
         return Ok(());
     }
-    Err(match logits {
-        true => MonteCarloError::Logits { rows, kind, shape },
-        false => MonteCarloError::Values { rows, kind, shape },
+    Err(match output {
+        Output::Logits { dim: 1 } => MonteCarloError::Logits { rows, kind, shape },
+        Output::Logits { dim } | Output::Probabilities { dim } => {
+            MonteCarloError::Classes { dim, rows, kind, shape }
+        }
+        Output::Values => MonteCarloError::Values { rows, kind, shape },
     }
     .into())
+}
+
+/// Whether numbers are from 0 to 1 and sum to 1, as far as half precision can tell. NaN passes: it shows in what is
+/// predicted.
+fn check_probabilities(outputs: &Tensor, dim: i64) -> Result<()> {
+    const TOLERANCE: f64 = 0.02;
+    let number = |t: Tensor| Ok::<_, Error>(f64::try_from(t)?);
+    let least = number(outputs.f_min()?)?;
+    let largest = number(outputs.f_max()?)?;
+    let sums = outputs.f_sum_dim_intlist([dim].as_slice(), false, Kind::Float)?;
+    let off = number(sums.f_sub_scalar(1.0)?.f_abs()?.f_max()?)?;
+    if least < -TOLERANCE || largest > 1.0 + TOLERANCE || off > TOLERANCE {
+        return Err(MonteCarloError::Probabilities { dim, least, largest, off }.into());
+    }
+    Ok(())
 }
 
 fn at_least_one(name: &'static str, got: i64) -> Result<i64> {

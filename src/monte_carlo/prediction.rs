@@ -5,7 +5,8 @@ use tch::{Device, Kind, Tensor};
 use crate::error::Result;
 
 /// What [`monte_carlo`](crate::monte_carlo) finds for `N` rows and `K` classes, in f64 on the input's
-/// device (f32 on MPS, which has no f64). Probabilities are softmaxes of logits; logarithms are natural.
+/// device (f32 on MPS, which has no f64). Probabilities are softmaxes of logits, or the model's own; logarithms are
+/// natural. Classes are in dimension 1, or in [the one that you name](crate::MonteCarlo::class_dim).
 ///
 /// A clone shares the tensors' memory.
 ///
@@ -94,10 +95,37 @@ impl Clone for Regression {
 /// than one, and the limit keeps memory from growing with the number of passes.
 const GATHERED_ELEMENTS: usize = 1 << 18;
 
+/// What a model returns. Classes are in dimension `dim`.
+#[derive(Clone, Copy)]
+pub(super) enum Output {
+    /// They go through a softmax.
+    Logits {
+        dim: i64,
+    },
+    Probabilities {
+        dim: i64,
+    },
+    Values,
+}
+
+impl Output {
+    /// The dimension of the classes, as it was given.
+    pub(super) fn class_dim(self) -> Option<i64> {
+        match self {
+            Output::Logits { dim } | Output::Probabilities { dim } => Some(dim),
+            Output::Values => None,
+        }
+    }
+
+    /// The same for an output of this rank, counted from the end: further dimensions may come before it.
+    fn classes_from_end(self, rank: usize) -> Option<i64> {
+        self.class_dim().map(|dim| if dim < 0 { dim } else { dim - rank as i64 })
+    }
+}
+
 /// Adds up outputs pass by pass.
 pub(super) struct Accumulator {
-    /// Whether outputs are logits, which go through a softmax.
-    logits: bool,
+    output: Output,
     /// The rows of a pass, `N`.
     rows: i64,
     /// Each `[passes * N, ...]`.
@@ -107,8 +135,8 @@ pub(super) struct Accumulator {
 }
 
 impl Accumulator {
-    pub(super) fn new(rows: i64, logits: bool) -> Self {
-        Accumulator { logits, rows, gathered: Vec::new(), gathered_elements: 0, moments: None }
+    pub(super) fn new(rows: i64, output: Output) -> Self {
+        Accumulator { output, rows, gathered: Vec::new(), gathered_elements: 0, moments: None }
     }
 
     /// Adds the outputs `[passes * N, ...]` of some passes, one after the other.
@@ -131,7 +159,7 @@ impl Accumulator {
         self.gathered.clear();
         self.gathered_elements = 0;
         let size = [&[-1, self.rows], &outputs.size()[1..]].concat();
-        let moments = Moments::of(&outputs.f_reshape(size)?, self.logits)?;
+        let moments = Moments::of(&outputs.f_reshape(size)?, self.output)?;
         Ok(Some(match before {
             Some(before) => before.merge(moments)?,
             None => moments,
@@ -150,19 +178,31 @@ pub(super) struct Moments {
     mean: Tensor,
     /// The sum of squared deviations from the mean.
     squares: Tensor,
-    /// The sum of the passes' entropies, where outputs are logits.
-    entropies: Option<Tensor>,
+    /// Of a classification.
+    classes: Option<Classes>,
+}
+
+struct Classes {
+    /// The dimension of the classes, counted from the end.
+    dim: i64,
+    /// The sum of the passes' entropies.
+    entropies: Tensor,
 }
 
 impl Moments {
-    /// Of outputs `[passes, N, ...]`, or of logits `[passes, N, K, ...]`.
-    fn of(outputs: &Tensor, logits: bool) -> Result<Moments> {
+    /// Of outputs `[passes, N, ...]`.
+    fn of(outputs: &Tensor, output: Output) -> Result<Moments> {
         let kind = if outputs.device() == Device::Mps { Kind::Float } else { Kind::Double };
-        let values = if logits { outputs.f_softmax(2, kind)? } else { outputs.f_to_kind(kind)? };
+        let dim = output.classes_from_end(outputs.dim() - 1);
+        let values = match (output, dim) {
+            (Output::Logits { .. }, Some(dim)) => outputs.f_softmax(dim, kind)?,
+            _ => outputs.f_to_kind(kind)?,
+        };
         let mean = values.f_mean_dim([0i64].as_slice(), false, None)?;
         let squares = values.f_sub(&mean)?.f_square()?.f_sum_dim_intlist(0, false, None)?;
-        let entropies = if logits { Some(entropy(&values, &[0, 2])?) } else { None };
-        Ok(Moments { passes: outputs.size()[0], mean, squares, entropies })
+        let entropies = dim.map(|dim| entropy(&values, &[0, dim])).transpose()?;
+        let classes = dim.zip(entropies).map(|(dim, entropies)| Classes { dim, entropies });
+        Ok(Moments { passes: outputs.size()[0], mean, squares, classes })
     }
 
     /// Chan et al. 1979: no difference of large sums, which would lose a small variance.
@@ -174,7 +214,10 @@ impl Moments {
             passes,
             mean: self.mean + &step * share,
             squares: self.squares + other.squares + step.square() * (self.passes as f64 * share),
-            entropies: self.entropies.zip(other.entropies).map(|(a, b)| a + b),
+            classes: self
+                .classes
+                .zip(other.classes)
+                .map(|(a, b)| Classes { entropies: a.entropies + b.entropies, ..a }),
         })
     }
 
@@ -183,22 +226,23 @@ impl Moments {
         let all = |field: fn(&Moments) -> Option<&Tensor>| {
             Tensor::f_cat(&batches.iter().filter_map(field).collect::<Vec<_>>(), 0)
         };
-        let has_entropies = batches.iter().any(|batch| batch.entropies.is_some());
+        let entropies = || all(|batch| batch.classes.as_ref().map(|classes| &classes.entropies));
+        let dim = batches.iter().find_map(|batch| Some(batch.classes.as_ref()?.dim));
         Ok(Moments {
             passes: batches.first().map_or(0, |batch| batch.passes),
             mean: all(|batch| Some(&batch.mean))?,
             squares: all(|batch| Some(&batch.squares))?,
-            entropies: match has_entropies {
-                true => Some(all(|batch| batch.entropies.as_ref())?),
-                false => None,
+            classes: match dim {
+                Some(dim) => Some(Classes { dim, entropies: entropies()? }),
+                None => None,
             },
         })
     }
 
     pub(super) fn into_prediction(self) -> Result<Prediction> {
-        let Moments { passes, mean, squares, entropies } = self;
-        let entropy = entropy(&mean, &[1])?;
-        let entropies = entropies.expect("moments of logits have entropies");
+        let Moments { passes, mean, squares, classes } = self;
+        let Classes { dim, entropies } = classes.expect("it was asked for classes");
+        let entropy = entropy(&mean, &[dim])?;
         let mutual_information = (&entropy - entropies / passes as f64).clamp_min(0.0);
         let variance = squares / passes as f64;
         Ok(Prediction { mean, entropy, mutual_information, variance, passes })

@@ -62,8 +62,9 @@ pub(super) fn run<T>(
 
 /// Runs a model on two copies of a batch, with the layers on this thread looking at their inputs, and dropping
 /// nothing. Checks that their outputs are the same.
-pub(super) fn rehearse(model: impl FnOnce() -> Tensor) -> Result<()> {
+pub(super) fn rehearse(model: impl FnOnce() -> Result<Tensor>) -> Result<()> {
     let (outputs, _) = enter(Scope::new(Some((2, Vec::new())), true), model)?;
+    let outputs = outputs?;
     if has_equal_halves(&outputs)? {
         return Ok(());
     }

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use crate::dropout::TrueDropout;
+use crate::error::Result;
 use crate::recurrent::weight_drop::WeightDrop;
 use crate::recurrent::zoneout::Zoneout;
+use crate::rng::streams::Streams;
 
 /// The dropouts of an [`Lstm`](crate::Lstm) or a [`Gru`](crate::Gru). By default all have `p = 0`.
 ///
@@ -61,17 +63,52 @@ impl Default for RecurrentDropout {
 }
 
 impl RecurrentDropout {
-    /// What a recurrent layer appends to its text, without those of `p = 0`: `, weights=WeightDrop(p=0.5)`.
-    pub(super) fn write_active(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Gives each of the four the next of a model's streams, in the order of the fields.
+    ///
+    /// ```
+    /// use tch_dropout::{RecurrentDropout, Streams, WeightDrop};
+    ///
+    /// let streams = Streams::new(42);
+    /// let dropout = RecurrentDropout { weights: WeightDrop::new(0.5)?, ..Default::default() };
+    /// let dropout = dropout.with_streams(&streams)?;
+    /// assert_eq!(dropout.zoneout.stream().map(|stream| stream.layer()), Some(3));
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Streams::next_stream`].
+    pub fn with_streams(self, streams: &Streams) -> Result<Self> {
         let RecurrentDropout { between, weights, state, zoneout } = self;
-        let all: [(&str, f64, &dyn fmt::Display); 4] = [
-            ("between", between.p(), between),
-            ("weights", weights.p(), weights),
-            ("state", state.p(), state),
-            ("zoneout", zoneout.p(), zoneout),
-        ];
-        all.iter()
-            .filter(|(_, p, _)| *p > 0.0)
-            .try_for_each(|(name, _, layer)| write!(f, ", {name}={layer}"))
+        Ok(RecurrentDropout {
+            between: between.with_streams(streams)?,
+            weights: weights.with_streams(streams)?,
+            state: state.with_streams(streams)?,
+            zoneout: zoneout.with_streams(streams)?,
+        })
+    }
+
+    /// What a recurrent layer appends to its text.
+    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>, debug: bool) -> fmt::Result {
+        let RecurrentDropout { between, weights, state, zoneout } = self;
+        write_dropout(f, "between", between.p(), between, debug)?;
+        write_dropout(f, "weights", weights.p(), weights, debug)?;
+        write_dropout(f, "state", state.p(), state, debug)?;
+        write_dropout(f, "zoneout", zoneout.p(), zoneout, debug)
+    }
+}
+
+/// `, weights=WeightDrop(p=0.5)`, and for `Debug` its stream's numbers; nothing for `p = 0`.
+pub(super) fn write_dropout(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    p: f64,
+    layer: &(impl fmt::Display + fmt::Debug),
+    debug: bool,
+) -> fmt::Result {
+    match (p > 0.0, debug) {
+        (false, _) => Ok(()),
+        (true, false) => write!(f, ", {name}={layer}"),
+        (true, true) => write!(f, ", {name}={layer:?}"),
     }
 }

@@ -8,7 +8,7 @@ use tch::{Tensor, nn};
 use crate::error::Result;
 use crate::recurrent::dropout::RecurrentDropout;
 use crate::recurrent::rnn::RnnT;
-use crate::recurrent::stack::{Cell, Flat, Stack};
+use crate::recurrent::stack::{Call, Cell, Flat, RecurrentMasks, Stack};
 use crate::recurrent::weights::Weights;
 
 /// The options of [`gru`].
@@ -99,6 +99,19 @@ pub fn gru<'a, T: Borrow<nn::Path<'a>>>(
     Ok(Gru { dropout, stack })
 }
 
+impl Gru {
+    fn run(&self, x: &Tensor, state: &nn::GRUState, call: Call) -> Result<(Tensor, nn::GRUState)> {
+        let (y, [h]) = self.stack.run(self, x, &[state.value()], call)?;
+        Ok((y, nn::GRUState(h)))
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, debug: bool) -> fmt::Result {
+        write!(f, "Gru({}", self.stack.describe())?;
+        self.dropout.write(f, debug)?;
+        f.write_str(")")
+    }
+}
+
 impl Cell<1> for Gru {
     const GATES: i64 = 3;
     const CUDNN_MODE: i64 = 3;
@@ -116,6 +129,27 @@ impl Cell<1> for Gru {
         // With a dropout of 0, `train` only keeps what a gradient needs. Without it cuDNN computes none, and
         // gradients are wanted in evaluation, too.
         let (y, h) = x.f_gru(h, weights, *has_biases, 1, 0.0, true, *bidirectional, true)?;
+        Ok((y, [h]))
+    }
+
+    fn packed_layer(
+        x: &Tensor,
+        batch_sizes: &Tensor,
+        [h]: &[Tensor; 1],
+        weights: &Flat,
+    ) -> Result<(Tensor, [Tensor; 1])> {
+        let Flat { weights, has_biases, bidirectional } = weights;
+        let (y, h) = Tensor::f_gru_data(
+            x,
+            batch_sizes,
+            h,
+            weights,
+            *has_biases,
+            1,
+            0.0,
+            true,
+            *bidirectional,
+        )?;
         Ok((y, [h]))
     }
 
@@ -151,8 +185,32 @@ impl RnnT for Gru {
         state: &nn::GRUState,
         train: bool,
     ) -> Result<(Tensor, nn::GRUState)> {
-        let (y, [h]) = self.stack.run(self, x, &[state.value()], train)?;
-        Ok((y, nn::GRUState(h)))
+        self.run(x, state, Call::new(train))
+    }
+
+    fn f_seq_lengths_t(
+        &self,
+        x: &Tensor,
+        lengths: &[i64],
+        state: &nn::GRUState,
+        train: bool,
+    ) -> Result<(Tensor, nn::GRUState)> {
+        self.run(x, state, Call { lengths: Some(lengths), ..Call::new(train) })
+    }
+
+    fn f_draw_masks(&self, batch_dim: i64, train: bool) -> Result<RecurrentMasks> {
+        self.stack.draw_masks(self, batch_dim, train)
+    }
+
+    fn f_step_with_t(
+        &self,
+        x: &Tensor,
+        state: &nn::GRUState,
+        masks: &RecurrentMasks,
+        train: bool,
+    ) -> Result<nn::GRUState> {
+        let call = Call { masks: Some(masks), ..Call::new(train) };
+        Ok(self.run(&self.stack.sequence_of_one(x)?, state, call)?.1)
     }
 
     fn f_seq_t(&self, x: &Tensor, train: bool) -> Result<(Tensor, nn::GRUState)> {
@@ -169,15 +227,13 @@ impl RnnT for Gru {
 /// `Gru(8, 16, num_layers=1, batch_first=true, bidirectional=false, zoneout=Zoneout(p=0.1))`.
 impl fmt::Display for Gru {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gru({}", self.stack.describe())?;
-        self.dropout.write_active(f)?;
-        f.write_str(")")
+        self.write(f, false)
     }
 }
 
-/// The same as `Display`.
+/// As `Display`, with the numbers of each dropout's stream, if it has one.
 impl fmt::Debug for Gru {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        self.write(f, true)
     }
 }

@@ -6,11 +6,12 @@ use std::fmt;
 use tch::{Tensor, nn};
 
 use crate::error::Result;
-use crate::recurrent::dropout::RecurrentDropout;
+use crate::recurrent::dropout::{RecurrentDropout, write_dropout};
 use crate::recurrent::rnn::RnnT;
-use crate::recurrent::stack::{Cell, Flat, Stack};
+use crate::recurrent::stack::{Call, Cell, Flat, RecurrentMasks, Stack};
 use crate::recurrent::weights::Weights;
 use crate::recurrent::zoneout::Zoneout;
+use crate::rng::streams::Streams;
 
 /// The options of [`lstm`].
 ///
@@ -36,6 +37,26 @@ pub struct LstmConfig {
     pub dropout: RecurrentDropout,
     /// Zoneout of the cell state `c`; that of `h` is in `dropout`. `p = 0` by default.
     pub cell_zoneout: Zoneout,
+}
+
+impl LstmConfig {
+    /// Gives each of the five dropouts the next of a model's streams: those of `dropout`, and `cell_zoneout`.
+    ///
+    /// ```
+    /// use tch_dropout::{LstmConfig, Streams};
+    ///
+    /// let config = LstmConfig::default().with_streams(&Streams::new(42))?;
+    /// assert_eq!(config.cell_zoneout.stream().map(|stream| stream.layer()), Some(4));
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Streams::next_stream`].
+    pub fn with_streams(self, streams: &Streams) -> Result<Self> {
+        let dropout = self.dropout.with_streams(streams)?;
+        Ok(LstmConfig { dropout, cell_zoneout: self.cell_zoneout.with_streams(streams)?, ..self })
+    }
 }
 
 impl Default for LstmConfig {
@@ -127,6 +148,25 @@ pub fn lstm<'a, T: Borrow<nn::Path<'a>>>(
     Ok(Lstm { dropout, cell_zoneout, stack })
 }
 
+impl Lstm {
+    fn run(
+        &self,
+        x: &Tensor,
+        state: &nn::LSTMState,
+        call: Call,
+    ) -> Result<(Tensor, nn::LSTMState)> {
+        let (y, [h, c]) = self.stack.run(self, x, &[state.h(), state.c()], call)?;
+        Ok((y, nn::LSTMState((h, c))))
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, debug: bool) -> fmt::Result {
+        write!(f, "Lstm({}", self.stack.describe())?;
+        self.dropout.write(f, debug)?;
+        write_dropout(f, "cell_zoneout", self.cell_zoneout.p(), &self.cell_zoneout, debug)?;
+        f.write_str(")")
+    }
+}
+
 impl Cell<2> for Lstm {
     const GATES: i64 = 4;
     const CUDNN_MODE: i64 = 2;
@@ -146,6 +186,27 @@ impl Cell<2> for Lstm {
         // gradients are wanted in evaluation, too.
         let (y, h, c) =
             x.f_lstm(state, weights, *has_biases, 1, 0.0, true, *bidirectional, true)?;
+        Ok((y, [h, c]))
+    }
+
+    fn packed_layer(
+        x: &Tensor,
+        batch_sizes: &Tensor,
+        state: &[Tensor; 2],
+        weights: &Flat,
+    ) -> Result<(Tensor, [Tensor; 2])> {
+        let Flat { weights, has_biases, bidirectional } = weights;
+        let (y, h, c) = Tensor::f_lstm_data(
+            x,
+            batch_sizes,
+            state,
+            weights,
+            *has_biases,
+            1,
+            0.0,
+            true,
+            *bidirectional,
+        )?;
         Ok((y, [h, c]))
     }
 
@@ -190,8 +251,32 @@ impl RnnT for Lstm {
         state: &nn::LSTMState,
         train: bool,
     ) -> Result<(Tensor, nn::LSTMState)> {
-        let (y, [h, c]) = self.stack.run(self, x, &[state.h(), state.c()], train)?;
-        Ok((y, nn::LSTMState((h, c))))
+        self.run(x, state, Call::new(train))
+    }
+
+    fn f_seq_lengths_t(
+        &self,
+        x: &Tensor,
+        lengths: &[i64],
+        state: &nn::LSTMState,
+        train: bool,
+    ) -> Result<(Tensor, nn::LSTMState)> {
+        self.run(x, state, Call { lengths: Some(lengths), ..Call::new(train) })
+    }
+
+    fn f_draw_masks(&self, batch_dim: i64, train: bool) -> Result<RecurrentMasks> {
+        self.stack.draw_masks(self, batch_dim, train)
+    }
+
+    fn f_step_with_t(
+        &self,
+        x: &Tensor,
+        state: &nn::LSTMState,
+        masks: &RecurrentMasks,
+        train: bool,
+    ) -> Result<nn::LSTMState> {
+        let call = Call { masks: Some(masks), ..Call::new(train) };
+        Ok(self.run(&self.stack.sequence_of_one(x)?, state, call)?.1)
     }
 
     fn f_seq_t(&self, x: &Tensor, train: bool) -> Result<(Tensor, nn::LSTMState)> {
@@ -209,18 +294,13 @@ impl RnnT for Lstm {
 /// `Lstm(8, 16, num_layers=1, batch_first=true, bidirectional=false, weights=WeightDrop(p=0.5))`.
 impl fmt::Display for Lstm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lstm({}", self.stack.describe())?;
-        self.dropout.write_active(f)?;
-        if self.cell_zoneout.p() > 0.0 {
-            write!(f, ", cell_zoneout={}", self.cell_zoneout)?;
-        }
-        f.write_str(")")
+        self.write(f, false)
     }
 }
 
-/// The same as `Display`.
+/// As `Display`, with the numbers of each dropout's stream, if it has one.
 impl fmt::Debug for Lstm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        self.write(f, true)
     }
 }

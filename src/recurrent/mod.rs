@@ -19,5 +19,6 @@ pub use self::dropout::RecurrentDropout;
 pub use self::gru::{Gru, GruConfig, gru};
 pub use self::lstm::{Lstm, LstmConfig, lstm};
 pub use self::rnn::RnnT;
+pub use self::stack::RecurrentMasks;
 pub use self::weight_drop::WeightDrop;
 pub use self::zoneout::Zoneout;

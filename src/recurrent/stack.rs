@@ -1,6 +1,6 @@
 //! A stack of recurrent layers, and the way of a sequence through it.
 
-use tch::{TchError, Tensor, nn};
+use tch::{Kind, TchError, Tensor, nn};
 
 use crate::error::{Error, Result};
 use crate::mask::apply_mask;
@@ -24,6 +24,14 @@ pub(super) trait Cell<const S: usize> {
     /// A whole layer, by libtorch's own operation.
     fn layer(x: &Tensor, state: &[Tensor; S], weights: &Flat) -> Result<(Tensor, [Tensor; S])>;
 
+    /// The same for packed sequences, `[steps of all, C]`, with the number of sequences that have each time step.
+    fn packed_layer(
+        x: &Tensor,
+        batch_sizes: &Tensor,
+        state: &[Tensor; S],
+        weights: &Flat,
+    ) -> Result<(Tensor, [Tensor; S])>;
+
     /// The new state of one time step, from the two parts of the gates, each `[N, GATES * H]`.
     fn step(from_input: &Tensor, from_state: &Tensor, state: &[Tensor; S]) -> Result<[Tensor; S]>;
 
@@ -39,6 +47,39 @@ pub(super) struct Flat {
     pub(super) weights: Vec<Tensor>,
     pub(super) has_biases: bool,
     pub(super) bidirectional: bool,
+}
+
+/// What a call asks for, besides a sequence and a state.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) train: bool,
+    /// How many time steps each sequence has; all of them by default.
+    pub(super) lengths: Option<&'a [i64]>,
+    /// Masks that were drawn before. By default, new ones are drawn.
+    pub(super) masks: Option<&'a RecurrentMasks>,
+}
+
+impl Call<'_> {
+    pub(super) fn new(train: bool) -> Self {
+        Call { train, lengths: None, masks: None }
+    }
+}
+
+/// What the time steps of a sequence share, for a sequence that is run step by step: the dropped weights, the masks of the
+/// state, and those between the layers. [`RnnT::f_draw_masks`](crate::RnnT::f_draw_masks) draws it.
+#[derive(Debug)]
+pub struct RecurrentMasks {
+    layers: Vec<LayerMasks>,
+}
+
+#[derive(Debug)]
+struct LayerMasks {
+    /// Of its input, if all time steps share it.
+    between: Option<Tensor>,
+    /// Of each direction, after weight drop.
+    weights: Vec<Weights>,
+    /// Of each direction's state.
+    states: Vec<Option<Tensor>>,
 }
 
 /// The layers.
@@ -114,24 +155,78 @@ impl Stack {
         cell: &impl Cell<S>,
         x: &Tensor,
         state: &[Tensor; S],
-        train: bool,
+        call: Call,
     ) -> Result<(Tensor, [Tensor; S])> {
         self.check(x, state)?;
         self.check_noise_shapes(cell.dropout(), x)?;
         let state = &self.checked_in_trace(x, state)?;
         let mut x = self.transposed_if_time_first(x)?;
+        check_lengths(call.lengths, &x)?;
+        self.check_masks(call.masks)?;
         let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
         for (index, of_layer) in (0..).zip(&self.layers) {
+            let drawn = call.masks.map(|masks| &masks.layers[index as usize]);
             if index > 0 {
-                x = cell.dropout().between.f_forward_t(&x, train)?;
+                x = match drawn.and_then(|drawn| drawn.between.as_ref()) {
+                    Some(mask) => apply_mask(&x, mask)?,
+                    None => cell.dropout().between.f_forward_t(&x, call.train)?,
+                };
             }
             let width = self.directions();
             let initial = each(state, |t| t.f_narrow(0, index * width, width))?;
-            let (y, state) = of_layer.run(cell, &x, &initial, train)?;
+            let (y, state) = match drawn {
+                Some(masks) => of_layer.run(cell, &x, &initial, masks, call)?,
+                None => {
+                    let masks = of_layer.draw(cell, &x, &initial[0], call.train)?;
+                    of_layer.run(cell, &x, &initial, &masks, call)?
+                }
+            };
             x = y;
             last.iter_mut().zip(state).for_each(|(last, state)| last.push(state));
         }
         Ok((self.transposed_if_time_first(&x)?, each(&last, |all| cat(all, 0))?))
+    }
+
+    /// What the time steps of a sequence share, for a batch of this size: in the order in which a sequence draws it.
+    pub(super) fn draw_masks<const S: usize>(
+        &self,
+        cell: &impl Cell<S>,
+        rows: i64,
+        train: bool,
+    ) -> Result<RecurrentMasks> {
+        let dropout = cell.dropout();
+        let zeros = self.zeros(rows)?;
+        let step = |features| {
+            Ok::<_, Error>(zeros.f_new_zeros([rows, 1, features], (zeros.kind(), zeros.device()))?)
+        };
+        let width = self.directions() * self.hidden_dim();
+        self.check_noise_shapes(dropout, &self.transposed_if_time_first(&step(self.in_dim())?)?)?;
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (index, layer) in (0..).zip(&self.layers) {
+            let x = step(if index == 0 { self.in_dim() } else { width })?;
+            let is_shared = index > 0 && dropout.between.noise_shape().shared_dims(3)[1];
+            let between = match is_shared {
+                true => dropout.between.noise.draw_mask_if_active(&x, train)?,
+                false => None,
+            };
+            let state = zeros.f_narrow(0, index * self.directions(), self.directions())?;
+            layers.push(LayerMasks { between, ..layer.draw(cell, &x, &state, train)? });
+        }
+        Ok(RecurrentMasks { layers })
+    }
+
+    /// Masks of another layer have other shapes; those of more layers or fewer would not be noticed.
+    fn check_masks(&self, masks: Option<&RecurrentMasks>) -> Result<()> {
+        let depth = |masks: &RecurrentMasks| {
+            masks.layers.iter().map(|it| it.weights.len() as i64).sum::<i64>()
+        };
+        match masks.map(depth) {
+            Some(depth) if depth != self.depth() => {
+                let (expected, got) = (format!("of {} layers", self.depth()), depth.to_string());
+                Err(Error::Recurrent { name: "the masks", expected, got })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Inside, sequences are `[N, T, C]`: Monte Carlo dropout folds its passes into dimension 0.
@@ -211,34 +306,58 @@ struct Layer {
 }
 
 impl Layer {
+    /// What all time steps share. `h` is the first tensor of the state.
+    fn draw<const S: usize>(
+        &self,
+        cell: &impl Cell<S>,
+        x: &Tensor,
+        h: &Tensor,
+        train: bool,
+    ) -> Result<LayerMasks> {
+        let drop = &cell.dropout().weights;
+        let mut weights = Vec::with_capacity(self.directions.len());
+        for direction in &self.directions {
+            weights.push(direction.with_hh(drop.masked(&direction.hh, x, train)?));
+        }
+        let mut states = Vec::with_capacity(self.directions.len());
+        for h in h.f_unbind(0)? {
+            states.push(cell.dropout().state.noise.draw_mask_if_active(&h, train)?);
+        }
+        Ok(LayerMasks { between: None, weights, states })
+    }
+
     /// By libtorch's operation, unless something happens between the time steps.
     fn run<const S: usize, C: Cell<S>>(
         &self,
         cell: &C,
         x: &Tensor,
         state: &[Tensor; S],
-        train: bool,
+        masks: &LayerMasks,
+        call: Call,
     ) -> Result<(Tensor, [Tensor; S])> {
-        let drop = &cell.dropout().weights;
-        let mut masked = Vec::with_capacity(self.directions.len());
-        for direction in &self.directions {
-            masked.push(direction.with_hh(drop.masked(&direction.hh, x, train)?));
-        }
-        let mut state_masks = Vec::with_capacity(self.directions.len());
-        for h in state[0].f_unbind(0)? {
-            state_masks.push(cell.dropout().state.noise.draw_mask_if_active(&h, train)?);
-        }
-        if state_masks.iter().all(Option::is_none) && !cell.is_zoned()? && !masked[0].is_folded() {
+        let LayerMasks { weights: masked, states, .. } = masks;
+        if states.iter().all(Option::is_none) && !cell.is_zoned()? && !masked[0].is_folded() {
             // cuDNN refuses a state with gaps.
-            return C::layer(x, &each(state, Tensor::f_contiguous)?, &self.flat(&masked)?);
+            let (state, flat) = (each(state, Tensor::f_contiguous)?, self.flat(masked)?);
+            return match call.lengths {
+                Some(lengths) => packed::<S, C>(x, lengths, &state, &flat),
+                None => C::layer(x, &state, &flat),
+            };
         }
 
+        let live = call.lengths.map(|lengths| live(x, lengths)).transpose()?;
         let x = x.f_transpose(0, 1)?;
         let mut outputs = Vec::with_capacity(masked.len());
         let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
-        for (index, (direction, mask)) in (0..).zip(masked.iter().zip(state_masks)) {
+        for (index, (direction, mask)) in (0..).zip(masked.iter().zip(states)) {
             let initial = each(state, |t| t.f_get(index))?;
-            let (y, state) = walk(cell, direction, mask, &x, initial, index == 1, train)?;
+            let walk = Walk {
+                weights: direction,
+                mask: mask.as_ref(),
+                live: live.as_ref(),
+                backward: index == 1,
+            };
+            let (y, state) = walk.run(cell, &x, initial, call.train)?;
             outputs.push(y);
             for (last, state) in last.iter_mut().zip(state) {
                 last.push(state.f_unsqueeze(0)?);
@@ -260,40 +379,102 @@ impl Layer {
     }
 }
 
-/// One layer and direction, time step by time step, with a mask of the state. `x` is `[T, N, C]`, and so are the
-/// outputs.
-fn walk<const S: usize, C: Cell<S>>(
-    cell: &C,
-    weights: &Weights,
-    mask: Option<Tensor>,
-    x: &Tensor,
-    mut state: [Tensor; S],
+/// How a sequence goes through one layer and direction, time step by time step.
+struct Walk<'a> {
+    weights: &'a Weights,
+    /// Of the state.
+    mask: Option<&'a Tensor>,
+    /// Which sequences have each time step, `[T, N, 1]`; all of them by default.
+    live: Option<&'a Tensor>,
     backward: bool,
-    train: bool,
-) -> Result<(Tensor, [Tensor; S])> {
-    let is_fused = x.device().is_cuda() && mask.is_none() && !weights.is_folded();
-    let inputs = if is_fused { x.shallow_clone() } else { weights.input_gates(x)? };
-    let mut inputs = inputs.f_unbind(0)?;
-    if backward {
-        inputs.reverse();
-    }
-    let mut outputs = Vec::with_capacity(inputs.len());
-    for input in &inputs {
-        let new = match &mask {
-            None if is_fused => C::fused_step(input, &state, weights)?,
-            None => C::step(input, &weights.state_gates(&state[0])?, &state)?,
-            Some(mask) => {
-                let masked = apply_mask(&state[0], mask)?;
-                C::step(input, &weights.state_gates(&masked)?, &state)?
+}
+
+impl Walk<'_> {
+    /// `x` is `[T, N, C]`, and so are the outputs.
+    fn run<const S: usize, C: Cell<S>>(
+        &self,
+        cell: &C,
+        x: &Tensor,
+        mut state: [Tensor; S],
+        train: bool,
+    ) -> Result<(Tensor, [Tensor; S])> {
+        let Walk { weights, mask, live, backward } = *self;
+        let is_fused = x.device().is_cuda() && mask.is_none() && !weights.is_folded();
+        let inputs = if is_fused { x.shallow_clone() } else { weights.input_gates(x)? };
+        let inputs = inputs.f_unbind(0)?;
+        let mut outputs = Vec::with_capacity(inputs.len());
+        for step in 0..inputs.len() {
+            let time = if backward { inputs.len() - 1 - step } else { step };
+            let new = match mask {
+                None if is_fused => C::fused_step(&inputs[time], &state, weights)?,
+                None => C::step(&inputs[time], &weights.state_gates(&state[0])?, &state)?,
+                Some(mask) => {
+                    let masked = apply_mask(&state[0], mask)?;
+                    C::step(&inputs[time], &weights.state_gates(&masked)?, &state)?
+                }
+            };
+            let mut new = cell.zoned(&state, new, train)?;
+            let Some(live) = live else {
+                outputs.push(new[0].shallow_clone());
+                state = new;
+                continue;
+            };
+            let live = live.f_get(time as i64)?;
+            outputs.push(new[0].f_where_self(&live, &new[0].f_zeros_like()?)?);
+            for (new, old) in new.iter_mut().zip(&state) {
+                *new = new.f_where_self(&live, old)?;
             }
-        };
-        state = cell.zoned(&state, new, train)?;
-        outputs.push(state[0].shallow_clone());
+            state = new;
+        }
+        if backward {
+            outputs.reverse();
+        }
+        Ok((Tensor::f_stack(&outputs, 0)?, state))
     }
-    if backward {
-        outputs.reverse();
-    }
-    Ok((Tensor::f_stack(&outputs, 0)?, state))
+}
+
+/// Which sequences have each time step, `[T, N, 1]`, for an `x` of `[N, T, C]`.
+fn live(x: &Tensor, lengths: &[i64]) -> Result<Tensor> {
+    let (rows, steps, _) = x.size3()?;
+    let lengths = Tensor::f_from_slice(lengths)?.f_to_device(x.device())?.f_view([1, rows, 1])?;
+    let times = Tensor::f_arange(steps, (Kind::Int64, x.device()))?.f_view([steps, 1, 1])?;
+    Ok(times.f_lt_tensor(&lengths)?)
+}
+
+/// A whole layer by libtorch's operation, over sequences of these lengths. It takes the longest first.
+fn packed<const S: usize, C: Cell<S>>(
+    x: &Tensor,
+    lengths: &[i64],
+    state: &[Tensor; S],
+    weights: &Flat,
+) -> Result<(Tensor, [Tensor; S])> {
+    let mut order: Vec<i64> = (0..).take(lengths.len()).collect();
+    order.sort_by_key(|&row| std::cmp::Reverse(lengths[row as usize]));
+    let sorted: Vec<i64> = order.iter().map(|&row| lengths[row as usize]).collect();
+    let order = Tensor::f_from_slice(&order)?.f_to_device(x.device())?;
+    let back = order.f_argsort(0, false)?;
+    let steps = x.size()[1];
+    let (x, batch_sizes) = x
+        .f_index_select(0, &order)?
+        .f_internal_pack_padded_sequence(&Tensor::f_from_slice(&sorted)?, true)?;
+    let state = each(state, |t| t.f_index_select(1, &order))?;
+    let (y, state) = C::packed_layer(&x, &batch_sizes, &state, weights)?;
+    let (y, _) = Tensor::f_internal_pad_packed_sequence(&y, &batch_sizes, true, 0.0, steps)?;
+    Ok((y.f_index_select(0, &back)?, each(&state, |t| t.f_index_select(1, &back))?))
+}
+
+/// `x` is `[N, T, C]`.
+fn check_lengths(lengths: Option<&[i64]>, x: &Tensor) -> Result<()> {
+    let Some(lengths) = lengths else { return Ok(()) };
+    let (rows, steps, _) = x.size3()?;
+    let expected = if trace::is_tracing() {
+        "absent in a model that is being traced".into()
+    } else if lengths.len() as i64 == rows && lengths.iter().all(|it| (1..=steps).contains(it)) {
+        return Ok(());
+    } else {
+        format!("{rows} numbers from 1 to {steps}")
+    };
+    Err(Error::Recurrent { name: "lengths", expected, got: format!("{lengths:?}") })
 }
 
 /// One tensor of several. A single one is not copied.
