@@ -2,7 +2,9 @@
 
 use tch::nn::{self, RNNConfig};
 use tch::{Kind, Tensor};
-use tch_dropout::{GruConfig, LstmConfig, RecurrentMasks, RnnT, TrueDropout, WeightDrop, Zoneout, gru, lstm};
+use tch_dropout::{
+    GruConfig, LstmConfig, RecurrentMasks, RnnT, TrueDropout, WeightDrop, Zoneout, gru, lstm,
+};
 
 use crate::common::{assert_close, device, float, gradient};
 use crate::layers::{HIDDEN, IN, fill};
