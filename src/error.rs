@@ -25,6 +25,18 @@ pub enum Error {
     #[error("p must be below 1 for Gaussian dropout (its variance is p / (1 - p)), got 1.0")]
     InfiniteVariance,
 
+    /// A `p` that cannot be learned, as its logit is infinite.
+    #[error("a learned p must be above 0 and below 1, got {0:?}")]
+    LearnedProbability(f64),
+
+    /// A temperature of concrete dropout that is not positive and finite.
+    #[error("the temperature must be positive and finite, got {0:?}")]
+    Temperature(f64),
+
+    /// A weight without inputs.
+    #[error("a weight must have a shape [out, in, ...], got {0:?}")]
+    WeightShape(Vec<i64>),
+
     /// The noise shape needs more dimensions than the input has.
     #[error(
         "noise shape `{noise}` needs an input with at least {needed} dimension{}, got shape {shape:?}",
@@ -38,6 +50,10 @@ pub enum Error {
         /// The input's shape.
         shape: Vec<i64>,
     },
+
+    /// The crate was built without the C++ that reaches libtorch's generators.
+    #[error("the state of libtorch's generator needs the feature `recompute`")]
+    NoGeneratorState,
 
     /// A text that names no noise shape.
     #[error(

@@ -62,12 +62,13 @@
 //! - Weights dropped instead of activations: [`drop_connect`].
 //! - SELU networks: [`AlphaDropout`].
 //! - Multiplicative Gaussian noise: [`GaussianDropout`].
+//! - A `p` that is learned: [`concrete_dropout`].
 //! - Blocks of a feature map: [`DropBlock`].
 //! - Residual blocks that are skipped: [`StochasticDepth`].
 //! - Tokens of a sequence: [`PatchDropout`].
 //! - Transformers: [`Attention`] and [`multi_head_attention`].
 //! - Recurrent networks: [`lstm`] and [`gru`].
-//! - Activation checkpointing: [`checkpoint`](checkpoint()).
+//! - Activation checkpointing: [`checkpoint`](checkpoint()), and [`checkpoint_outputs`] for several outputs.
 //! - A `p` that changes in the course of training: [`schedule`].
 //! - The layers of the article that this crate began with, [Dropout is Drop-Dead Easy to Implement][article] (Nicolas
 //!   Bertagnolli, 11 January 2022): [`Dropout`] and [`TrueDropout`] over [`columns`](DropoutLayer::columns).
@@ -90,7 +91,7 @@
 //! [with a seed](DropoutLayer::with_seed) has a [`Stream`] of its own, whose k-th mask is the same on every
 //! device, whatever other layers draw, and after a restart from a checkpoint. [`Streams`] gives each layer of
 //! a model its stream, all from one seed: [the next one](DropoutLayer::with_streams), or [by number](Streams::stream), so that
-//! layers keep their masks when the model changes.
+//! layers keep their masks when the model changes. For a run without seeds, [`generator_state`] is what to save.
 //!
 //! # Cost
 //!
@@ -137,11 +138,13 @@ mod recurrent;
 // Layers and functions, side by side.
 mod alpha_dropout;
 mod attention;
+mod concrete_dropout;
 mod drop_block;
 mod drop_connect;
 mod dropout;
 mod functional;
 mod gaussian_dropout;
+mod generator;
 mod mask;
 mod patch_dropout;
 pub mod schedule;
@@ -193,14 +196,17 @@ pub use attention::Attention;
 #[doc(hidden)]
 pub use attention::in_blocks::job::BLOCK as WEIGHTS_OF_A_BLOCK;
 pub use checkpoint::{
-    Checkpoint, CheckpointGuard, checkpoint, checkpoint_many, f_checkpoint, f_checkpoint_many,
+    Checkpoint, CheckpointGuard, checkpoint, checkpoint_many, checkpoint_outputs, f_checkpoint,
+    f_checkpoint_many, f_checkpoint_outputs,
 };
+pub use concrete_dropout::{ConcreteDropout, concrete_dropout};
 pub use drop_block::DropBlock;
 pub use drop_connect::{DropConnect, DropConnectConfig, drop_connect};
 pub use dropout::{Dropout, DropoutLayer, TrueDropout};
 pub use error::{CheckpointError, Error, MonteCarloError, Result};
 pub use functional::{dropout, f_dropout, f_feature_dropout, feature_dropout};
 pub use gaussian_dropout::GaussianDropout;
+pub use generator::{generator_state, set_generator_state};
 pub use in_projection::InProjection;
 pub use mask::{apply_mask, column_mask, element_mask};
 pub use monte_carlo::{MonteCarlo, Prediction, Regression, f_monte_carlo, monte_carlo};

@@ -81,6 +81,9 @@
 //! | `nn.LSTM(dropout=p)`, `nn.GRU(dropout=p)` | [`lstm`](crate::lstm), [`gru`](crate::gru) with [`between`](crate::RecurrentDropout::between)`: TrueDropout::elements(p)?` |
 //! | `nn.AlphaDropout(p)` | [`AlphaDropout::elements(p)`](crate::AlphaDropout::elements) |
 //! | `nn.FeatureAlphaDropout(p)` | [`AlphaDropout::channels(p)`](crate::AlphaDropout::channels) |
+//! | `pack_padded_sequence(x, lengths)` before an LSTM or a GRU | [`seq_lengths_t(&x, &lengths, &state, train)`](crate::RnnT::seq_lengths_t), in any order |
+//! | `nn.LSTMCell`, with one mask for all steps | [`draw_masks`](crate::RnnT::draw_masks), then [`step_with_t`](crate::RnnT::step_with_t) |
+//! | `torch.get_rng_state()`, `torch.set_rng_state(s)` | [`generator_state(device)?`](crate::generator_state), [`set_generator_state(device, &s)?`](crate::set_generator_state) |
 //! | `torch.utils.checkpoint.checkpoint(f, x)` | [`checkpoint(f, &x)`](crate::checkpoint()), or [`Checkpoint::new(module)`](crate::Checkpoint) |
 //! | `inplace=True` | not here; in training the output is a new tensor |
 //! | `model.train()`, `model.eval()` | `forward_t(&x, true)`, `forward_t(&x, false)` |
@@ -135,6 +138,9 @@
 //! | `x + StochasticDepth(p, "row")(f(x))`, without computing what is dropped | [`StochasticDepth::new(p)?`](crate::StochasticDepth)`.forward(&x, f, train)` |
 //! | `StochasticDepth(p, "batch")`; LayerDrop | `TrueDropout::batch(p)`, or [`StochasticDepth::batch(p)`](crate::StochasticDepth::batch) |
 //! | `torch.linspace(0, p, depth)` | [`stochastic_depth_rates(p, depth)`](crate::stochastic_depth_rates) |
+//! | `calculate_drop_path_rates(p, depths)` | the same for `depths.iter().sum()` blocks |
+//! | the same with `stagewise=True` | `stochastic_depth_rates(p, depths.len())`, a rate for all blocks of a stage |
+//! | EfficientNet's `drop_connect(x, p, training)`, which drops samples and no weights | `TrueDropout::samples(p)` |
 //! | `DropBlock2d(p, b)`, `DropBlock3d(p, b)` | [`DropBlock::new(p, b)`](crate::DropBlock) |
 //! | timm's `DropBlock2d(p, b)`, which drops the same blocks of all channels | `&x * block.forward_t(&x.narrow(1, 0, 1).ones_like(), train)` |
 //! | `PatchDropout(p)`, where the class token stays | [`PatchDropout::new(p)?.with_prefix_tokens(1)?`](crate::PatchDropout) |
@@ -202,6 +208,7 @@
 //! | `SpatialDropout2D(rate)` on `(batch, rows, cols, channels)` | `TrueDropout::shared(rate, &[1, 2])` |
 //! | the same with `data_format="channels_first"` | `TrueDropout::channels(rate)` |
 //! | `GaussianDropout(rate)` | [`GaussianDropout::elements(rate)`](crate::GaussianDropout::elements); a rate of 1 is an error |
+//! | `LSTM(units, dropout=rate)` | `TrueDropout::shared(rate, &[1])` before it |
 //! | `LSTM(units, recurrent_dropout=rate)` | [`lstm`](crate::lstm) with [`state`](crate::RecurrentDropout::state)`: TrueDropout::elements(rate)?` |
 //! | `AlphaDropout(rate)`, with any `noise_shape` | [`AlphaDropout::elements(rate)`](crate::AlphaDropout::elements), [`.with_noise_shape(..)`](crate::AlphaDropout::with_noise_shape) |
 //! | `seed=7` | [`.with_seed(7)`](crate::DropoutLayer::with_seed), with other random numbers |
@@ -247,10 +254,54 @@
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
+//! # Papers' dropouts of a few lines
+//!
+//! | paper | here |
+//! | --- | --- |
+//! | DropConnect (Wan et al. 2013) | [`drop_connect`](crate::drop_connect) with [`per_sample: true`](crate::DropConnectConfig::per_sample) |
+//! | Concrete dropout (Gal et al. 2017) | [`concrete_dropout(vs, p)?`](crate::concrete_dropout) and its [`regularizer`](crate::ConcreteDropout::regularizer) |
+//! | Mixout (Lee et al. 2020) | dropout of the difference from the pretrained weight, below |
+//! | DropEdge (Rong et al. 2020) | the edges that a mask keeps, below |
+//! | DropKey (Li et al. 2023) | a mask of [`Attention`](crate::Attention), below |
+//! | R-Drop (Liang et al. 2021) | two copies of the batch in one pass, below |
+//!
+//! ```
+//! use tch::{nn::ModuleT, Device, Kind, Reduction, Tensor};
+//! use tch_dropout::{Attention, Dropout, TrueDropout};
+//!
+//! # let (train, float) = (true, (Kind::Float, Device::Cpu));
+//! # let (weight, pretrained, x) = (Tensor::randn([4, 8], float), Tensor::randn([4, 8], float), Tensor::randn([3, 8], float));
+//! // Mixout: each weight is the pretrained one with probability 0.7.
+//! let mixout = TrueDropout::elements(0.7)?;
+//! let mixed = mixout.forward_add(&(&weight - &pretrained), &pretrained, train);
+//! let y = x.linear(&mixed, None::<&Tensor>);
+//!
+//! # let edges = Tensor::arange(20, (Kind::Int64, Device::Cpu)).reshape([2, 10]);
+//! // DropEdge: a graph's edges, [2, E].
+//! let kept = Dropout::elements(0.3)?.draw_mask(&edges.get(0), train)?;
+//! let edges = edges.index_select(1, &kept.nonzero().squeeze_dim(1));
+//!
+//! # let [query, key, value] = [(); 3].map(|()| Tensor::randn([2, 4, 10, 16], float));
+//! // DropKey: keys that take no part, [N, heads, T, S].
+//! let scores = Tensor::ones([2, 4, 10, 10], (Kind::Float, Device::Cpu));
+//! let takes_part = Dropout::elements(0.1)?.draw_mask(&scores, train)?.to_kind(Kind::Bool);
+//! let found = Attention::new(0.0)?.forward(&query, &key, &value, Some(&takes_part), train);
+//!
+//! # let (model, labels) = (TrueDropout::elements(0.5)?, Tensor::from_slice(&[0i64, 3, 7]));
+//! // R-Drop: both passes learn the labels, and to agree.
+//! let both = model.forward_t(&Tensor::cat(&[&x, &x], 0), true).log_softmax(1, None).chunk(2, 0);
+//! let kl = |a: &Tensor, b: &Tensor| b.kl_div(a, Reduction::Sum, true) / a.size()[0] as f64;
+//! let agree = (kl(&both[0], &both[1]) + kl(&both[1], &both[0])) / 2.0;
+//! let loss = both[0].nll_loss(&labels) + both[1].nll_loss(&labels) + agree * 1.0;
+//! # assert_eq!((y.size(), found.size(), loss.size()), (vec![3, 4], vec![2, 4, 10, 16], vec![]));
+//! # assert_eq!(edges.size()[0], 2);
+//! # Ok::<(), tch_dropout::Error>(())
+//! ```
+//!
 //! # candle and burn
 //!
-//! Both draw per element. candle's layer takes a `train` flag, like tch's. burn's drops when its backend
-//! records gradients; here the `train` flag decides.
+//! Both draw per element. candle's layer takes a `train` flag, like tch's. burn's drops where gradients are recorded: by
+//! an autodiff backend, and from burn 0.23 on by the device. Here the `train` flag decides.
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};
@@ -262,7 +313,7 @@
 //!
 //! let x = Tensor::randn([32, 64], (Kind::Float, Device::Cpu));
 //! // candle: layer.forward(&x, true)?
-//! // burn: layer.forward(x), with an autodiff backend
+//! // burn: layer.forward(x), where gradients are recorded
 //! let y = layer.f_forward_t(&x, true)?;
 //! // candle: layer.forward(&x, false)?
 //! // burn: layer.forward(x), on model.valid()

@@ -159,6 +159,18 @@ impl Noise {
         Ok((Draw { shape: &NoiseShape::Elements, effect, ..draw }.mask(like)?, passes))
     }
 
+    /// For a layer that makes a mask of them: a standard normal number for each draw, in f32 or f64, or `None` if nothing is
+    /// dropped.
+    pub(crate) fn draw_normal_if_active(&self, x: &Tensor, train: bool) -> Result<Option<Tensor>> {
+        let draw = self.draw(x, train)?;
+        if draw.p.is_zero() {
+            return Ok(None);
+        }
+        let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        let around_one = Draw { kind, effect: Effect::Normal(|_| 1.0), ..draw }.mask(x)?;
+        Ok(Some(around_one.f_sub_scalar(1.0)?))
+    }
+
     /// For a layer that ranks: an independent random number for each element of `like`, all of the same
     /// distribution.
     pub(crate) fn draw_keys(&self, like: &Tensor) -> Result<Tensor> {
@@ -237,39 +249,9 @@ fn check_residual(x: &Tensor, residual: &Tensor) -> Result<()> {
     }
 }
 
-/// What every layer that holds a `noise` offers: its probability, and its stream.
-macro_rules! noise_methods {
+/// What every layer that holds a `noise` offers: its stream.
+macro_rules! stream_methods {
     () => {
-        /// The layer's `p`.
-        ///
-        /// ```
-        /// assert_eq!(tch_dropout::TrueDropout::elements(0.5)?.p(), 0.5);
-        /// # Ok::<(), tch_dropout::Error>(())
-        /// ```
-        pub fn p(&self) -> f64 {
-            self.noise.p()
-        }
-
-        /// Changes `p` from the next forward pass on, as a schedule does. Other threads may be
-        /// using the layer.
-        ///
-        /// ```
-        /// let layer = tch_dropout::TrueDropout::elements(0.0)?;
-        /// for epoch in 0..10 {
-        ///     layer.set_p(0.5 * f64::from(epoch) / 9.0)?;
-        /// }
-        /// assert_eq!(layer.p(), 0.5);
-        /// # Ok::<(), tch_dropout::Error>(())
-        /// ```
-        ///
-        /// # Errors
-        ///
-        /// [`Error::Probability`](crate::Error::Probability) for a `p` outside `[0, 1]`; then the layer keeps
-        /// its old one.
-        pub fn set_p(&self, p: f64) -> $crate::error::Result<()> {
-            self.noise.set_p(p)
-        }
-
         /// The layer's own random numbers: their seed, worker, layer and step. `None` for a layer that
         /// follows [`tch::manual_seed`].
         ///
@@ -348,6 +330,44 @@ macro_rules! noise_methods {
         ) -> $crate::error::Result<Self> {
             Ok(self.with_stream(streams.next_stream()?))
         }
+    };
+}
+pub(crate) use stream_methods;
+
+/// What most of them offer, too: their probability.
+macro_rules! noise_methods {
+    () => {
+        /// The layer's `p`.
+        ///
+        /// ```
+        /// assert_eq!(tch_dropout::TrueDropout::elements(0.5)?.p(), 0.5);
+        /// # Ok::<(), tch_dropout::Error>(())
+        /// ```
+        pub fn p(&self) -> f64 {
+            self.noise.p()
+        }
+
+        /// Changes `p` from the next forward pass on, as a schedule does. Other threads may be
+        /// using the layer.
+        ///
+        /// ```
+        /// let layer = tch_dropout::TrueDropout::elements(0.0)?;
+        /// for epoch in 0..10 {
+        ///     layer.set_p(0.5 * f64::from(epoch) / 9.0)?;
+        /// }
+        /// assert_eq!(layer.p(), 0.5);
+        /// # Ok::<(), tch_dropout::Error>(())
+        /// ```
+        ///
+        /// # Errors
+        ///
+        /// [`Error::Probability`](crate::Error::Probability) for a `p` outside `[0, 1]`; then the layer keeps
+        /// its old one.
+        pub fn set_p(&self, p: f64) -> $crate::error::Result<()> {
+            self.noise.set_p(p)
+        }
+
+        $crate::noise::stream_methods!();
     };
 }
 pub(crate) use noise_methods;

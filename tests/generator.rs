@@ -10,6 +10,8 @@ use common::{alone, assert_same_bits, elements};
 use tch::nn::ModuleT;
 use tch::{CModule, Device, Kind, Tensor};
 use tch_dropout::{NoiseShape, TrueDropout};
+#[cfg(recompute)]
+use tch_dropout::{generator_state, set_generator_state};
 
 /// Whatever device the other tests are on.
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
@@ -169,4 +171,32 @@ fn a_team_that_is_smaller_than_asked_for_does_all_the_work() {
     // Not the memory of a mask that was there before.
     let _other = [draw(2), draw(2)].map(|mut y| y.fill_(7.0));
     assert_same_bits(&draw(8), &expected);
+}
+
+/// What a run without seeds needs to go on where it was.
+#[cfg(recompute)]
+#[test]
+fn its_state_is_saved_and_set() {
+    let _alone = alone();
+    let draw = || {
+        let x = Tensor::ones([1000], FLOAT);
+        [elements(0.5).forward_t(&x, true), x.dropout(0.5, true), x.rand_like()]
+    };
+    let _ = draw();
+    let saved = generator_state(Device::Cpu).unwrap();
+    assert_eq!((saved.kind(), saved.device()), (Kind::Uint8, Device::Cpu));
+    let file = tempfile::NamedTempFile::with_suffix(".safetensors").unwrap();
+    Tensor::write_safetensors(&[("generator", &saved)], file.path()).unwrap();
+    let first = draw();
+    assert_ne!(generator_state(Device::Cpu).unwrap(), saved);
+    tch::manual_seed(5);
+    let loaded = Tensor::read_safetensors(file.path()).unwrap().remove(0).1;
+    set_generator_state(Device::Cpu, &loaded).unwrap();
+    draw().iter().zip(&first).for_each(|(a, b)| assert_same_bits(a, b));
+
+    let before = generator_state(Device::Cpu).unwrap();
+    for wrong in [Tensor::from_slice(&[1u8, 2]), saved.to_kind(Kind::Float)] {
+        assert!(set_generator_state(Device::Cpu, &wrong).is_err());
+    }
+    assert_eq!(generator_state(Device::Cpu).unwrap(), before);
 }

@@ -127,13 +127,13 @@ impl Drop for Leave {
 }
 
 /// The state of the generator on a tensor's device.
-struct Generator {
-    on: Tensor,
-    state: Tensor,
+pub(crate) struct Generator {
+    pub(crate) on: Tensor,
+    pub(crate) state: Tensor,
 }
 
 impl Generator {
-    fn now(on: &Tensor) -> Result<Self> {
+    pub(crate) fn now(on: &Tensor) -> Result<Self> {
         let mut error = String::new();
         // SAFETY: segment.cpp defines it with these parameters. It asks the tensor for its device, and passes `tell` the
         // `error` that is borrowed here.
@@ -147,7 +147,7 @@ impl Generator {
         Ok(Generator { on: on.shallow_clone(), state })
     }
 
-    fn set(&self) -> Result<()> {
+    pub(crate) fn set(&self) -> Result<()> {
         let mut error = String::new();
         let (on, state) = (self.on.as_ptr(), self.state.as_ptr());
         // SAFETY: segment.cpp defines it with these parameters. It reads the tensors during the call, and passes `tell` the

@@ -121,6 +121,28 @@ where
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
 ///
+/// # Recipes
+///
+/// **Several inputs**: let the rows' numbers be the input, `Tensor::arange(n, (Kind::Int64, device))`; the model looks up
+/// each input's rows, `a.index_select(0, rows)`. **Each pass's output**: with fold 1, the closure can push
+/// `y.shallow_clone()` to a list. **The same networks for all batches**: masks that the batch shares (DropConnect, or
+/// `shared(p, &[0])`), and a call for each batch, with the streams set back before it:
+///
+/// ```
+/// use tch::{nn::ModuleT, Device, Kind, Tensor};
+/// use tch_dropout::{MonteCarlo, Streams, TrueDropout};
+///
+/// let streams = Streams::new(42);
+/// let layer = TrueDropout::shared(0.5, &[0])?.with_streams(&streams)?;
+/// let x = Tensor::randn([100, 3], (Kind::Float, Device::Cpu));
+/// let start = streams.steps();
+/// for batch in x.split(32, 0) {
+///     streams.set_steps(&start)?;
+///     let prediction = MonteCarlo::new(50)?.predict(|x, train| layer.forward_t(x, train), &batch)?;
+/// }
+/// # Ok::<(), tch_dropout::Error>(())
+/// ```
+///
 /// [`Tensor::dropout`]: https://docs.rs/tch/latest/tch/struct.Tensor.html#method.dropout
 #[derive(Clone, Copy, Debug)]
 pub struct MonteCarlo {

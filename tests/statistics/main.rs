@@ -6,6 +6,7 @@ mod alpha_dropout;
 mod attention;
 #[path = "../common/mod.rs"]
 mod common;
+mod concrete_dropout;
 mod deviates;
 mod drop_block;
 mod drop_connect;
