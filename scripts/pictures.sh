@@ -32,7 +32,10 @@ draw() {
         env -u OMP_NUM_THREADS cargo bench --quiet --bench speed -- --only attention --plot "$2"
         ;;
     language-model) run language_model -- --out "$2" ;;
-    errors | data-size | rate | features | drop-connect | regression | calibration | depth)
+    errors)
+        run papers -- errors --data-dir "$data" --epochs 25 --runs 1 --networks none,elements --plot "$2"
+        ;;
+    data-size | rate | features | drop-connect | regression | calibration | depth)
         run papers -- "$1" --data-dir "$data" --plot "$2"
         ;;
     *)

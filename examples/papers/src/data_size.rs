@@ -6,7 +6,7 @@
 
 use std::ops::RangeInclusive;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use picture::lines::{self, Line, frame};
 use picture::page::text;
 use picture::plane::{Plane, Scale, power_of_ten};
@@ -74,13 +74,12 @@ pub fn run(args: &Args) -> Result<()> {
     let epochs = options.full_or_quick(30, 1);
     let epochs = |size| epochs.max(least_steps * options.batch_size() / size);
     let data = options.dataset()?;
-    let mut sizes: Vec<_> = sizes.into_iter().filter(|&size| size <= data.train.items()).collect();
+    let there = data.train.items();
+    if let Some(images) = args.images.iter().find(|&&images| images > there) {
+        bail!("there are {there} images to train on, fewer than {images}");
+    }
+    let mut sizes: Vec<_> = sizes.into_iter().filter(|&size| size <= there).collect();
     sizes.sort_unstable();
-    ensure!(
-        !sizes.is_empty(),
-        "there are {} images to train on, fewer than --images",
-        data.train.items()
-    );
     let work: i64 = sizes.iter().map(|&size| epochs(size) * size).sum();
     let progress = Progress::new(2 * options.runs() * work);
 

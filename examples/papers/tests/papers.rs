@@ -156,6 +156,30 @@ fn a_batch_is_as_large_as_asked_for() {
 }
 
 #[test]
+fn no_more_images_than_there_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = papers(&directory, &["data-size", "--synthetic", "--images", "100,10001"]);
+    let text = stderr(&output);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{text}");
+    let words = "error: there are 10000 images to train on, fewer than 10001\n";
+    assert!(text.ends_with(words), "{text}");
+}
+
+/// A single number of images, and a training of any length, are drawn too.
+#[test]
+fn data_may_be_of_one_size() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--synthetic", "--images", "100", "--hidden", "8", "--least-steps", "0"];
+    let files = ["--runs", "1", "--json", "x.json", "--plot", "x.svg"];
+    let output = papers(&directory, &[&["data-size"], &arguments[..], &files].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let read = |name| fs::read_to_string(directory.path().join(name)).unwrap();
+    let json: Value = serde_json::from_str(&read("x.json")).unwrap();
+    assert_eq!(json["results"].as_array().unwrap().len(), 1);
+    assert!(!read("x.svg").contains("NaN") && !read("x.svg").contains("inf"));
+}
+
+#[test]
 fn a_device_that_is_not_there_is_one_clear_line() {
     if tch::Cuda::is_available() || tch::utils::has_mps() {
         println!("skipped: there is a GPU");
@@ -183,6 +207,9 @@ fn a_mistake_is_told_before_anything_is_trained() {
         (&["errors", "--units", "0"], "expected at least 1, got 0"),
         (&["depth", "--plot", "x.png"], "ends in .svg"),
         (&["depth", "--batch-size", "0"], "expected at least 1, got 0"),
+        (&["data-size", "--images", "100,0"], "expected at least 1, got 0"),
+        (&["drop-connect", "--images", "0"], "expected at least 1, got 0"),
+        (&["errors", "--from", "x.json", "--epochs", "3"], "cannot be used with"),
         (&["regression", "--batch-size", "5"], "all points in each step"),
         (&["rate", "--device", "gpu"], "expected auto, cpu, cuda, cuda:N or mps"),
         (&["rate", "--synthetic", "--data-dir", "x"], "--data-dir"),
