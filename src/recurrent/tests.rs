@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor, nn};
 use super::dropout::RecurrentDropout;
 use super::gru::Gru;
 use super::lstm::Lstm;
-use super::stack::{Cell, Flat, Stack};
+use super::stack::{Call, Cell, Flat, Stack};
 use super::weights::Weights;
 use crate::error::Result;
 
@@ -58,6 +58,15 @@ impl Cell<1> for Probe {
         Ok((x.shallow_clone(), [h.shallow_clone()]))
     }
 
+    fn packed_layer(
+        x: &Tensor,
+        _: &Tensor,
+        state: &[Tensor; 1],
+        weights: &Flat,
+    ) -> Result<(Tensor, [Tensor; 1])> {
+        Probe::layer(x, state, weights)
+    }
+
     fn step(_: &Tensor, _: &Tensor, _: &[Tensor; 1]) -> Result<[Tensor; 1]> {
         unreachable!()
     }
@@ -83,8 +92,10 @@ fn libtorchs_operation_gets_a_state_without_gaps() {
         let state = random(&[depth, 3, 5]).transpose(1, 2);
         assert!(!state.is_contiguous());
         let cell = Probe(RecurrentDropout::default());
-        let (_, [last]) =
-            stack.run(&cell, &random(&[5, 2, 3]), &[state.shallow_clone()], true).unwrap();
-        assert_eq!(last, state);
+        for lengths in [None, Some(&[2, 1, 2, 2, 1][..])] {
+            let call = Call { lengths, ..Call::new(true) };
+            let run = stack.run(&cell, &random(&[5, 2, 3]), &[state.shallow_clone()], call);
+            assert_eq!(run.unwrap().1[0], state);
+        }
     }
 }
