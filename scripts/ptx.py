@@ -2,13 +2,16 @@
 """Makes src/cuda/ptx/*.ptx, which the CUDA driver loads, from src/cuda/dropout.cu.
 
     python3 scripts/ptx.py            # writes them
-    python3 scripts/ptx.py --check    # fails if they are not what it would write
+    python3 scripts/ptx.py --check    # fails if they are not what it would write, or if a GPU would spill registers
 
-Needs pip, and neither a GPU nor a CUDA toolkit: NVIDIA's compiler for run time comes from the Python package index, and
-is kept in target/nvrtc. Version 11.8 writes PTX that every driver since CUDA 11.8 loads.
+Needs pip, and neither a GPU nor a CUDA toolkit: NVIDIA's compiler for run time and its assembler come from the Python
+package index, and are kept in target/nvrtc. Version 11.8 writes PTX that every driver since CUDA 11.8 loads; a driver
+assembles it anew, but much as this assembler does.
 """
 
+import concurrent.futures
 import ctypes
+import os
 import pathlib
 import re
 import subprocess
@@ -18,7 +21,19 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src/cuda/dropout.cu"
 FOLDER = ROOT / "src/cuda/ptx"
 COMPILER = ROOT / "target/nvrtc"
-PACKAGE = "nvidia-cuda-nvrtc-cu11==11.8.89"
+PACKAGES = ["nvidia-cuda-nvrtc-cu11==11.8.89", "nvidia-cuda-nvcc-cu11==11.8.89"]
+ASSEMBLER = COMPILER / "nvidia/cuda_nvcc/bin/ptxas"
+# The oldest GPU that loads the PTX, and the one that the kernels are measured on.
+GPUS = ["sm_70", "sm_90"]
+# What does not fit into 64 registers, in bytes for each thread. All other kernels fit.
+SPILLS = {
+    "product_bf16.ptx": 4,
+    "product_f16.ptx": 4,
+    "product_f32.ptx": 16,
+    "sum_bf16.ptx": 4,
+    "sum_f16.ptx": 4,
+    "sum_f32.ptx": 16,
+}
 # No fused multiply-add: the CPU has none, and rounds after each operation.
 OPTIONS = ["--gpu-architecture=compute_70", "--std=c++17", "--fmad=false"]
 KERNEL = re.compile(r"^KERNEL\((\w+), .*\)\n", re.MULTILINE)
@@ -26,9 +41,10 @@ KERNEL = re.compile(r"^KERNEL\((\w+), .*\)\n", re.MULTILINE)
 
 def compiler():
     library = COMPILER / "nvidia/cuda_nvrtc/lib/libnvrtc.so.11.2"
-    if not library.exists():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(COMPILER), "--no-deps", PACKAGE]
-        subprocess.run([*pip, "--disable-pip-version-check"], check=True)
+    if not library.exists() or not ASSEMBLER.exists():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", str(COMPILER), "--no-deps"]
+        subprocess.run([*pip, "--disable-pip-version-check", *PACKAGES], check=True)
+        ASSEMBLER.chmod(0o755)
     # It looks for this one by its name.
     ctypes.CDLL(str(library.with_name("libnvrtc-builtins.so.11.8")), mode=ctypes.RTLD_GLOBAL)
     return ctypes.CDLL(str(library))
@@ -66,6 +82,21 @@ def modules():
         yield f"{name}.ptx", compact(compiled(nvrtc, alone))
 
 
+def spills(path, gpu):
+    """The bytes that each thread of this kernel would store for want of registers."""
+    assemble = [ASSEMBLER, "-v", f"-arch={gpu}", "-o", "/dev/null", path]
+    said = subprocess.run(assemble, check=True, capture_output=True, text=True).stderr
+    return int(re.search(r"(\d+) bytes spill stores", said)[1])
+
+
+def check_spills():
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        builds = [(path, gpu) for path in sorted(FOLDER.glob("*.ptx")) for gpu in GPUS]
+        for (path, gpu), found in zip(builds, pool.map(lambda build: spills(*build), builds)):
+            if found > SPILLS.get(path.name, 0):
+                sys.exit(f"{path.name} spills {found} bytes on {gpu}, where {SPILLS.get(path.name, 0)} are known")
+
+
 def main():
     made = dict(modules())
     there = {path.name: path.read_text() for path in FOLDER.glob("*.ptx")}
@@ -73,6 +104,7 @@ def main():
     if sys.argv[1:] == ["--check"]:
         if different:
             sys.exit(f"not what {SOURCE.name} gives: {', '.join(different)}; run python3 scripts/ptx.py")
+        check_spills()
         return
     FOLDER.mkdir(exist_ok=True)
     for name in there.keys() - made.keys():
