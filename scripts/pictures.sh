@@ -35,7 +35,11 @@ draw() {
     errors)
         run papers -- errors --data-dir "$data" --epochs 25 --runs 1 --networks none,elements --plot "$2"
         ;;
-    data-size | rate | features | drop-connect | regression | calibration | depth)
+    drop-connect)
+        run papers -- drop-connect --data-dir "$data" --units 400 --images 1000 --epochs 100 --batch-size 50 \
+            --plot "$2"
+        ;;
+    data-size | rate | features | regression | calibration | depth)
         run papers -- "$1" --data-dir "$data" --plot "$2"
         ;;
     *)
