@@ -56,11 +56,3 @@ impl Choice {
         Ok(device)
     }
 }
-
-/// As it is asked for on the command line.
-pub fn name(device: Device) -> String {
-    match device {
-        Device::Cuda(index) => format!("cuda:{index}"),
-        other => format!("{other:?}").to_lowercase(),
-    }
-}

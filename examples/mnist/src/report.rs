@@ -15,7 +15,6 @@ use tch::Device;
 use crate::args::Config;
 use crate::curves::across;
 use crate::data::{BUILT_IN, Dataset};
-use crate::device;
 use crate::difference::Difference;
 use crate::layer::Layer;
 use crate::metrics::Summary;
@@ -112,7 +111,7 @@ impl Report {
                 train: dataset.train.items(),
                 test: dataset.test.items(),
             },
-            device: device::name(device),
+            device: name_of(device),
             config: config.clone(),
             results: Vec::new(),
             is_whole_mnist: dataset.is_whole_mnist(),
@@ -243,5 +242,13 @@ pub fn plus_minus(summary: &Summary, digits: usize) -> String {
     match summary.std {
         None => format!("{:.digits$}", summary.mean),
         Some(std) => format!("{:.digits$} ± {std:.digits$}", summary.mean),
+    }
+}
+
+/// As a device is asked for on the command line.
+fn name_of(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        other => format!("{other:?}").to_lowercase(),
     }
 }
