@@ -217,8 +217,9 @@ impl nn::ModuleT for ConcreteDropout {
 /// As PyTorch would print it, with `p` as it is now: `ConcreteDropout(p=0.1, elements, temperature=0.1)`.
 impl fmt::Display for ConcreteDropout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // In f32, no digit is left of what the logit's rounding adds.
-        let (p, temperature) = (self.p() as f32, self.temperature);
+        // A logit in f32 has no more digits.
+        let p = (self.p() * 1e6).round() / 1e6;
+        let temperature = self.temperature;
         write!(f, "ConcreteDropout(p={p:?}, {}, temperature={temperature:?})", self.noise.shape)
     }
 }
