@@ -34,7 +34,7 @@ const fn terms<const N: usize>() -> [f64; N] {
 }
 
 macro_rules! reals {
-    ($($real:ident: $terms:literal terms, ln 2 = $ln2:literal + $rest:literal, from $least:literal);*) => {$(
+    ($($real:ident: $terms:literal terms, ln 2 = $ln2:expr, + $rest:literal, from $least:literal);*) => {$(
         impl Real for $real {
             #[inline(always)]
             fn of(number: f64) -> Self {
@@ -50,7 +50,7 @@ macro_rules! reals {
                 // self = n ln 2 + rest, where n ln 2 has no rounding error: the first summand of ln 2 has few digits.
                 let shifted = self * std::$real::consts::LOG2_E + ROUNDS;
                 let n = shifted - ROUNDS;
-                let rest = self - n * $ln2 - n * $rest;
+                let rest = self - n * ($ln2) - n * $rest;
                 let (mut sum, mut k) = (TERMS[$terms - 1] as $real, $terms - 1);
                 while k > 0 {
                     k -= 1;
@@ -64,8 +64,8 @@ macro_rules! reals {
     )*};
 }
 reals!(
-    f32: 8 terms, ln 2 = 0.693359375 + -2.121_944_4e-4, from -87.336_54;
-    f64: 14 terms, ln 2 = 0.693_147_180_369_123_8 + 1.908_214_929_270_587_7e-10, from -708.396_418_532_264
+    f32: 8 terms, ln 2 = 355.0 / 512.0, + -2.121_944_4e-4, from -87.336_54;
+    f64: 14 terms, ln 2 = 0.693_147_180_369_123_8, + 1.908_214_929_270_587_7e-10, from -708.396_418_532_264
 );
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::memory::Element;
 
 /// The rows of a matrix, if it is on the CPU and of this kind, and each of its rows lies in one piece, apart from the
 /// others.
-pub(super) fn rows_of<'a, T: Element>(x: &'a Tensor) -> Option<Vec<&'a [T]>> {
+pub(super) fn rows_of<T: Element>(x: &Tensor) -> Option<Vec<&[T]>> {
     let Rows { first, rows, stride, columns } = Rows::<T>::of(x)?;
     let row = |row| {
         // SAFETY: as many elements as the matrix has columns, side by side (checked above) in its memory, which it keeps
@@ -18,7 +18,7 @@ pub(super) fn rows_of<'a, T: Element>(x: &'a Tensor) -> Option<Vec<&'a [T]>> {
 }
 
 /// The same, to be written over.
-pub(super) fn rows_of_mut<'a, T: Element>(x: &'a mut Tensor) -> Option<Vec<&'a mut [T]>> {
+pub(super) fn rows_of_mut<T: Element>(x: &mut Tensor) -> Option<Vec<&mut [T]>> {
     let Rows { first, rows, stride, columns } = Rows::<T>::of(x)?;
     let row = |row| {
         // SAFETY: as many elements as the matrix has columns, side by side in its memory, which it keeps while it is

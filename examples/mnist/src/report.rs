@@ -111,7 +111,7 @@ impl Report {
                 train: dataset.train.items(),
                 test: dataset.test.items(),
             },
-            device: name_of(device),
+            device: device_name(device),
             config: config.clone(),
             results: Vec::new(),
             is_whole_mnist: dataset.is_whole_mnist(),
@@ -246,7 +246,7 @@ pub fn plus_minus(summary: &Summary, digits: usize) -> String {
 }
 
 /// As a device is asked for on the command line.
-fn name_of(device: Device) -> String {
+pub fn device_name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         other => format!("{other:?}").to_lowercase(),

@@ -11,8 +11,9 @@ use tch::Device;
 
 use mnist_experiment::console::{note, print};
 use mnist_experiment::data::{self, BUILT_IN, DEFAULT_DIRECTORY, Dataset};
-use mnist_experiment::device::{Choice, name};
+use mnist_experiment::device::Choice;
 use mnist_experiment::output;
+use mnist_experiment::report::device_name;
 use mnist_experiment::values::{svg, whole};
 
 #[derive(clap::Args, Clone, Debug)]
@@ -145,7 +146,7 @@ impl Options {
         }
         if let Some(file) = &self.json {
             let (quick, seed, runs) = (self.quick, self.seed, self.runs());
-            let device = name(self.device.resolve()?);
+            let device = device_name(self.device.resolve()?);
             let report = Report { experiment, data, device, quick, seed, runs, results };
             let mut json = serde_json::to_vec_pretty(&report)?;
             json.push(b'\n');
