@@ -42,7 +42,7 @@ use crate::noise_shape::NoiseShape;
 /// Where nothing is dropped (in evaluation, or with `p = 0`), libtorch's fused kernel computes it, which
 /// keeps no weights. (It has no second derivative on every device.)
 ///
-/// In training no weights are kept either, with the feature `recompute`, where a head has 65,536 of them or more (as
+/// In training no weights are kept either, with the feature `recompute`, where a head has more than 65,536 of them (as
 /// many as 256 queries have for 256 keys): they are computed for a block of queries at a time, and again in the backward
 /// pass, as in flash attention (Dao et al. 2022). Causal blocks leave out the keys that none of their queries sees. The
 /// memory grows with `T + S`, not with `T · S`. On a GPU that begins with 4,194,304 weights.

@@ -8,7 +8,7 @@ use crate::attention::definition::{Causal, Formula};
 use crate::error::Result;
 use crate::implicit_mask::ImplicitMask;
 
-/// How many weights a block has on a CPU, roughly; of a head with fewer, the definition is as fast. In f32 these are
+/// How many weights a block has on a CPU, roughly; of a head that has no more, the definition is as fast. In f32 these are
 /// 256 KiB, of which the second-level cache holds several. Tests set it, to have many blocks of a few weights.
 pub static BLOCK: AtomicUsize = AtomicUsize::new(1 << 16);
 

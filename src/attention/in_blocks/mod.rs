@@ -37,7 +37,7 @@ pub(super) fn pays(inputs: [&Tensor; 3], bias: Option<&Tensor>) -> bool {
     let (kind, device) = (query.kind(), query.device());
     let length = |x: &Tensor| x.size()[x.dim() - 2] as usize;
     let is_here = |x: &Tensor| x.device() == device;
-    length(query) * length(key) >= block_of(device)
+    length(query) * length(key) > block_of(device)
         && inputs.iter().all(|x| x.kind() == kind && is_here(x) && x.numel() > 0)
         && bias.is_none_or(is_here)
         && (device == Device::Cpu || device.is_cuda())
