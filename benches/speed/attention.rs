@@ -114,7 +114,8 @@ pub fn table(quick: bool, effort: Effort) -> Result<Table> {
     ]);
     for row in Row::all(quick) {
         let mut figures = VARIANTS.map(|_| [const { Vec::new() }; 5]);
-        for _ in 0..effort.processes {
+        // Each takes up to 12 seconds.
+        for _ in 0..effort.processes.min(3) {
             let found = VARIANTS
                 .map(|variant| row.measure(variant))
                 .into_iter()
