@@ -25,7 +25,7 @@ use tch::{Device, Tensor};
 
 use self::job::{Job, block_of};
 use super::definition::Formula;
-use crate::autograd::{setting, with_gradient, with_inputs};
+use crate::autograd::{gradients_in_graph, setting, with_inputs};
 use crate::error::Result;
 use crate::implicit_mask::ImplicitMask;
 use crate::product::product;
@@ -59,28 +59,14 @@ pub(super) fn attend(
     let logs = Mutex::new(logs);
     with_inputs(&all, y, move |of_y, all, needed| {
         if setting::is_recorded() {
-            return by_definition(&job, of_y, all, needed);
+            // There the weights are kept.
+            let definition = |all: &[Tensor]| {
+                let dropout = |weights: &Tensor| product(&job.mask, weights, None);
+                Ok(job.formula.attend([0, 1, 2].map(|i| &all[i]), all.get(3), dropout)?.y)
+            };
+            return gradients_in_graph(definition, of_y, all, needed);
         }
         let logs = logs.lock().unwrap_or_else(PoisonError::into_inner).shallow_clone();
         backward::backward(&job, all, &logs, of_y, needed)
     })
-}
-
-/// The gradients in a graph of their own, which has higher derivatives: there the weights are kept.
-fn by_definition(
-    job: &Job,
-    of_y: &Tensor,
-    all: &[Tensor],
-    needed: &[bool],
-) -> Result<Vec<Option<Tensor>>> {
-    // Views, at which the pass below ends: one input may have been computed from another.
-    let all = all.iter().map(|x| Ok(x.f_view_as(x)?)).collect::<Result<Vec<_>>>()?;
-    let [query, key, value] = [0, 1, 2].map(|i| &all[i]);
-    let dropout = |weights: &Tensor| product(&job.mask, weights, None);
-    let y = job.formula.attend([query, key, value], all.get(3), dropout)?.y;
-    let root = with_gradient(y, of_y)?;
-    let wanted = all.iter().zip(needed).filter_map(|(x, &needed)| needed.then_some(x));
-    let wanted: Vec<&Tensor> = wanted.collect();
-    let mut found = Tensor::f_run_backward(&[root], &wanted, true, true)?.into_iter();
-    Ok(needed.iter().map(|&needed| if needed { found.next() } else { None }).collect())
 }
