@@ -16,11 +16,11 @@ use crate::noise_shape::NoiseShape;
 /// y = x * (1 - dropped) / (1 - p)
 /// ```
 ///
-/// which is nearly 0 or 1 for most `u`, and has a gradient for `p`. In evaluation the output is `x`. The loss needs the
+/// `dropped` is nearly 0 or 1 for most `u`, and has a gradient for `p`. In evaluation the output is `x`. The loss needs the
 /// layer's [`regularizer`](Self::regularizer), which says how much a small `p` costs; without it, `p` goes to 0.
 /// [`concrete_dropout`] makes one.
 ///
-/// Its random numbers are those of the other layers: seeds, streams, Monte Carlo dropout and checkpoints work as there.
+/// Seeds, streams, Monte Carlo dropout and checkpoints work as in the other layers.
 /// But its mask is computed by libtorch's operations, whose graph keeps it.
 ///
 /// ```

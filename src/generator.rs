@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::error::Result;
 
 /// The state of libtorch's generator for a device, as bytes on the CPU: what [`tch::manual_seed`] sets, and what all
-/// random numbers without a seed of their own come from. PyTorch has it as `torch.get_rng_state`; tch has no way.
+/// random numbers without a seed of their own come from. PyTorch calls it `torch.get_rng_state`; tch has no counterpart.
 ///
 /// Saved with the weights, it lets a run go on with the masks that it would have had. (With [`Streams`](crate::Streams),
-/// their steps do that.)
+/// save their steps instead.)
 ///
 /// ```
 /// use tch::{nn::ModuleT, Device, Kind, Tensor};
@@ -42,7 +42,8 @@ pub fn generator_state(device: Device) -> Result<Tensor> {
     return Err(without(device));
 }
 
-/// Sets the state of libtorch's generator for a device to one that [`generator_state`] returned, wherever that lies now.
+/// Sets the state of libtorch's generator for a device to one that [`generator_state`] returned, on whatever
+/// device that tensor is now.
 ///
 /// ```
 /// # use tch::{Device, Tensor};
@@ -52,7 +53,8 @@ pub fn generator_state(device: Device) -> Result<Tensor> {
 ///
 /// # Errors
 ///
-/// Those of [`generator_state`], and libtorch's, for what is no state of such a generator. Then it stays as it is.
+/// Those of [`generator_state`], and libtorch's, for bytes that are no such state; the generator is then
+/// unchanged.
 pub fn set_generator_state(device: Device, state: &Tensor) -> Result<()> {
     #[cfg(recompute)]
     return Generator {

@@ -6,7 +6,7 @@
 //! | [`comparison`] | What do PyTorch, timm, Keras, Flax, burn and others have, and when are they the better choice? |
 //! | [`cost`] | What does dropout cost in time and memory, and how does this crate avoid it? |
 //! | [`experiments`] | Does it help? The papers' experiments, repeated, with commands and pictures. |
-//! | [`masks`] | Which mask has a seed? The specification, with a reference in Python. |
+//! | [`masks`] | Which mask does a seed give? The specification, with a reference in Python. |
 //! | [`testing`] | How is all this tested? |
 //! | [`changelog`] | What changed, and did any mask? |
 //!

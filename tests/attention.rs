@@ -565,7 +565,8 @@ fn it_prints_itself_in_a_line() {
     let layer = Attention::new(P).unwrap().with_seed(SEED);
     assert_eq!(layer.to_string(), "Attention(p=0.3, causal=false)");
     let layer = layer.with_causal(true).with_scale(2.0);
-    assert_eq!(format!("{layer:#?}"), "Attention(p=0.3, causal=true, scale=2.0)");
+    let text = "Attention(p=0.3, causal=true, scale=2.0, seed=7, worker=0, layer=0, step=0)";
+    assert_eq!(format!("{layer:#?}"), text);
 }
 
 /// As in libtorch, and as in evaluation: they are not converted without a word.

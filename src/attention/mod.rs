@@ -45,10 +45,11 @@ use crate::noise_shape::NoiseShape;
 /// In training no weights are kept either, with the feature `recompute`, where a head has more than 65,536 of them (as
 /// many as 256 queries have for 256 keys): they are computed for a block of queries at a time, and again in the backward
 /// pass, as in flash attention (Dao et al. 2022). Causal blocks leave out the keys that none of their queries sees. The
-/// memory grows with `T + S`, not with `T · S`. On a GPU that begins with 4,194,304 weights.
+/// memory grows with `T + S`, not with `T · S`. On a GPU, blocks begin above 4,194,304 weights (2048 × 2048).
+/// [`guide::cost`](crate::guide::cost#attention) has figures.
 ///
 /// On a GPU, a layer without a seed leaves dropout to libtorch's fused kernels, flash and memory-efficient attention, with
-/// masks from the generator that it follows; except in f64. These have no second derivative: for one, give the layer a
+/// masks from the generator that it follows; except in f64. The fused kernels have no second derivative: for one, give the layer a
 /// seed. And flash attention, which computes in f16 and bf16, drops with `p` rounded to a multiple of 1/256: 0.1016 for
 /// 0.1.
 ///
