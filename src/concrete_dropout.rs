@@ -162,8 +162,9 @@ impl ConcreteDropout {
     /// What the layer adds to the loss, for the weight of the linear or convolutional layer that follows:
     /// `of_weight * Σ weight² / (1 - p) + of_p * inputs * (p ln p + (1 - p) ln(1 - p))`.
     ///
-    /// For a mean of squared errors over `n` examples, the authors take `l² / n` for the weight, with `l` the prior's
-    /// length scale (they use 1e-2), and `2 / n` for `p`. [`f_regularizer`](Self::f_regularizer) has the shapes.
+    /// For a mean of squared errors over `n` examples, the authors take `l² / (τ n)` for the weight, with `l` the prior's
+    /// length scale and `τ` the inverse variance of the noise (1 where the network predicts it), and `2 / (τ n)` for `p`;
+    /// for cross-entropy `1 / n` for `p`, and half of the first. [`f_regularizer`](Self::f_regularizer) has the shapes.
     ///
     /// # Panics
     ///
@@ -177,7 +178,8 @@ impl ConcreteDropout {
     ///
     /// # Shapes
     ///
-    /// `weight` is `[out, inputs, ...]`; the result is a scalar.
+    /// `weight` is `[out, inputs, ...]`, as that of a linear layer or a convolution of one group, not transposed; the result is
+    /// a scalar.
     ///
     /// ```
     /// use tch::{nn, Device, Kind, Tensor};

@@ -138,8 +138,7 @@
 //! | `x + StochasticDepth(p, "row")(f(x))`, without computing what is dropped | [`StochasticDepth::new(p)?`](crate::StochasticDepth)`.forward(&x, f, train)` |
 //! | `StochasticDepth(p, "batch")`; LayerDrop | `TrueDropout::batch(p)`, or [`StochasticDepth::batch(p)`](crate::StochasticDepth::batch) |
 //! | `torch.linspace(0, p, depth)` | [`stochastic_depth_rates(p, depth)`](crate::stochastic_depth_rates) |
-//! | `calculate_drop_path_rates(p, depths)` | the same for `depths.iter().sum()` blocks |
-//! | the same with `stagewise=True` | `stochastic_depth_rates(p, depths.len())`, a rate for all blocks of a stage |
+//! | `calculate_drop_path_rates(p, depths)` | the same for `depths.iter().sum()` blocks; with `stagewise=True`, cut into stages |
 //! | EfficientNet's `drop_connect(x, p, training)`, which drops samples and no weights | `TrueDropout::samples(p)` |
 //! | `DropBlock2d(p, b)`, `DropBlock3d(p, b)` | [`DropBlock::new(p, b)`](crate::DropBlock) |
 //! | timm's `DropBlock2d(p, b)`, which drops the same blocks of all channels | `&x * block.forward_t(&x.narrow(1, 0, 1).ones_like(), train)` |

@@ -37,7 +37,11 @@ fn src() -> PathBuf {
 fn crates() -> BTreeSet<PathBuf> {
     let folders = ["src", "benches", "examples"].map(|folder| files(&repository().join(folder)));
     let is_root = |path: &&PathBuf| path.ends_with("main.rs") || path.ends_with("lib.rs");
-    let is_built = |path: &Path| path.iter().any(|name| name == "target");
+    // The repository may itself lie in a folder of that name.
+    let is_built = |path: &Path| {
+        let path = path.strip_prefix(repository()).expect("a file of the repository");
+        path.iter().any(|name| name == "target")
+    };
     let all = folders.iter().flatten().filter(|path| !is_built(path)).filter(is_root);
     all.map(|path| path.parent().unwrap().to_owned()).collect()
 }

@@ -122,6 +122,9 @@ pub trait RnnT: fmt::Display {
     /// # Ok::<(), tch_dropout::Error>(())
     /// ```
     ///
+    /// Draw new ones for the next sequence, and after each backward pass, as dropped weights are in its graph. They drop
+    /// whatever `train` a step has.
+    ///
     /// # Errors
     ///
     /// A noise shape that does not fit; libtorch's, for a negative size.
@@ -132,7 +135,7 @@ pub trait RnnT: fmt::Display {
     ///
     /// # Errors
     ///
-    /// Those of [`f_step_t`](Self::f_step_t), and masks for another batch.
+    /// Those of [`f_step_t`](Self::f_step_t), and for masks of another layer, or for another number of sequences.
     fn f_step_with_t(
         &self,
         x: &Tensor,

@@ -69,6 +69,8 @@ impl Call<'_> {
 /// state, and those between the layers. [`RnnT::f_draw_masks`](crate::RnnT::f_draw_masks) draws it.
 #[derive(Debug)]
 pub struct RecurrentMasks {
+    /// How many sequences there are.
+    rows: i64,
     layers: Vec<LayerMasks>,
 }
 
@@ -162,7 +164,7 @@ impl Stack {
         let state = &self.checked_in_trace(x, state)?;
         let mut x = self.transposed_if_time_first(x)?;
         check_lengths(call.lengths, &x)?;
-        self.check_masks(call.masks)?;
+        self.check_masks(call.masks, x.size()[0])?;
         let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
         for (index, of_layer) in (0..).zip(&self.layers) {
             let drawn = call.masks.map(|masks| &masks.layers[index as usize]);
@@ -212,21 +214,24 @@ impl Stack {
             let state = zeros.f_narrow(0, index * self.directions(), self.directions())?;
             layers.push(LayerMasks { between, ..layer.draw(cell, &x, &state, train)? });
         }
-        Ok(RecurrentMasks { layers })
+        Ok(RecurrentMasks { rows, layers })
     }
 
-    /// Masks of another layer have other shapes; those of more layers or fewer would not be noticed.
-    fn check_masks(&self, masks: Option<&RecurrentMasks>) -> Result<()> {
-        let depth = |masks: &RecurrentMasks| {
-            masks.layers.iter().map(|it| it.weights.len() as i64).sum::<i64>()
+    /// Masks hold the weights of the layer that drew them.
+    fn check_masks(&self, masks: Option<&RecurrentMasks>, rows: i64) -> Result<()> {
+        let Some(masks) = masks else { return Ok(()) };
+        let wrong = |expected: String, got: String| {
+            Err(Error::Recurrent { name: "the masks", expected, got })
         };
-        match masks.map(depth) {
-            Some(depth) if depth != self.depth() => {
-                let (expected, got) = (format!("of {} layers", self.depth()), depth.to_string());
-                Err(Error::Recurrent { name: "the masks", expected, got })
-            }
-            _ => Ok(()),
+        let weights = |all: &[Weights]| all.iter().map(|it| it.ih.data_ptr()).collect::<Vec<_>>();
+        let drawn = masks.layers.iter().flat_map(|layer| weights(&layer.weights));
+        if !drawn.eq(self.layers.iter().flat_map(|layer| weights(&layer.directions))) {
+            return wrong("of this layer".into(), "those of another".into());
         }
+        if masks.rows != rows {
+            return wrong(format!("for {rows} sequences"), masks.rows.to_string());
+        }
+        Ok(())
     }
 
     /// Inside, sequences are `[N, T, C]`: Monte Carlo dropout folds its passes into dimension 0.
@@ -347,6 +352,11 @@ impl Layer {
 
         let live = call.lengths.map(|lengths| live(x, lengths)).transpose()?;
         let x = x.f_transpose(0, 1)?;
+        // What stands in padding must not reach a gradient: 0 times NaN is NaN.
+        let x = match &live {
+            Some(live) => x.f_where_self(live, &x.f_zeros_like()?)?,
+            None => x,
+        };
         let mut outputs = Vec::with_capacity(masked.len());
         let mut last: [Vec<Tensor>; S] = std::array::from_fn(|_| Vec::new());
         for (index, (direction, mask)) in (0..).zip(masked.iter().zip(states)) {

@@ -125,7 +125,7 @@ fn with_dropout() {
     assert_close(&layer.seq_lengths_t(&x, &[STEPS; 5], &zero, true).0, &expected, 0.0);
     restart();
     let (y, nn::LSTMState((h, c))) = layer.seq_lengths_t(&x, &LENGTHS, &zero, true);
-    let mut other = x.copy();
+    let other = x.copy();
     for (i, length) in (0..).zip(LENGTHS) {
         let _ = other.get(i).narrow(0, length, STEPS - length).fill_(f64::NAN);
         assert_eq!(
@@ -139,7 +139,12 @@ fn with_dropout() {
     for (a, b) in [(y, same), (h, same_h), (c, same_c)] {
         assert_close(&a, &b, 0.0);
     }
-    let _ = other.fill_(0.0);
+    // Nor does it reach a gradient.
+    let other = other.set_requires_grad(true);
+    restart();
+    let y = layer.seq_lengths_t(&other, &LENGTHS, &zero, true).0;
+    let gradient = &Tensor::run_backward(&[y.sum(None)], &[&other], false, false)[0];
+    assert_eq!(gradient.isnan().any().int64_value(&[]), 0);
 }
 
 #[test]

@@ -121,7 +121,12 @@ fn masks_of_another_layer_or_batch_are_an_error() {
     let x = Tensor::randn([3, IN], float());
     let step = |masks: RecurrentMasks| layer.f_step_with_t(&x, &layer.zero_state(3), &masks, true);
     let error = step(other.draw_masks(3, true)).unwrap_err();
-    assert_eq!(error.to_string(), "the masks must be of 2 layers, got 1");
-    assert!(step(layer.draw_masks(4, true)).is_err());
+    assert_eq!(error.to_string(), "the masks must be of this layer, got those of another");
+    // Of the same size, so that nothing but its weights tells.
+    assert!(step(new(2, "c").draw_masks(3, true)).is_err());
+    for rows in [1, 4] {
+        let error = step(layer.draw_masks(rows, true)).unwrap_err();
+        assert_eq!(error.to_string(), format!("the masks must be for 3 sequences, got {rows}"));
+    }
     assert!(step(layer.draw_masks(3, true)).is_ok());
 }
