@@ -123,7 +123,7 @@ impl ConcreteDropout {
     noise_shape_methods!();
     stream_methods!();
 
-    /// The forward pass. [`forward_t`](nn::ModuleT::forward_t) does the same, but panics on an error.
+    /// The forward pass. [`forward_t`](https://docs.rs/tch/latest/tch/nn/trait.ModuleT.html#tymethod.forward_t) does the same, but panics on an error.
     ///
     /// # Shapes
     ///

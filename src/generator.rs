@@ -35,6 +35,8 @@ use crate::error::Result;
 ///
 /// libtorch's, for a device that is not there; without the feature `recompute`,
 /// [`Error::NoGeneratorState`](crate::Error::NoGeneratorState).
+///
+/// [`tch::manual_seed`]: https://docs.rs/tch/latest/tch/fn.manual_seed.html
 pub fn generator_state(device: Device) -> Result<Tensor> {
     #[cfg(recompute)]
     return Ok(Generator::now(&anything_on(device)?)?.state);
