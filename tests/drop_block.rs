@@ -317,7 +317,8 @@ fn it_prints_itself() {
     let _generator = seeded();
     let layer = drop_block(0.1, 7).with_seed(1);
     assert_eq!(format!("{layer}"), "DropBlock(p=0.1, block_size=7)");
-    assert_eq!(format!("{layer:?}"), "DropBlock(p=0.1, block_size=7)");
+    let text = "DropBlock(p=0.1, block_size=7, seed=1, worker=0, layer=0, step=0)";
+    assert_eq!(format!("{layer:?}"), text);
 }
 
 /// In folded passes, each pass is what it would be alone: rescaled by what it dropped itself.

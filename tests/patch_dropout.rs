@@ -257,7 +257,8 @@ fn it_prints_itself() {
     let layer = patch_dropout(0.5, 1).with_seed(7);
     assert_eq!(layer.prefix_tokens(), 1);
     assert_eq!(format!("{layer}"), "PatchDropout(p=0.5, prefix_tokens=1)");
-    assert_eq!(format!("{layer:?}"), "PatchDropout(p=0.5, prefix_tokens=1)");
+    let text = "PatchDropout(p=0.5, prefix_tokens=1, seed=7, worker=0, layer=0, step=0)";
+    assert_eq!(format!("{layer:?}"), text);
 }
 
 /// The mean over half of the tokens, drawn without replacement, has a variance known from sampling theory.
