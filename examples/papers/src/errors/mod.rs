@@ -35,7 +35,7 @@ const LAYERS: usize = 3;
 const MAX_NORM: f64 = 2.0;
 
 /// For who starts the whole experiment on a CPU.
-const SLOW: &str = "On a CPU this takes an hour of a core for each network and seed. `--units 512 --epochs 25 --batch-size 100` takes half \
+const SLOW: &str = "On a CPU this takes 45 minutes of a core for each network and seed. `--units 512 --epochs 25 --batch-size 100` takes half \
      an hour in all.";
 
 #[derive(clap::Args, Debug)]
