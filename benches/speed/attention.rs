@@ -10,7 +10,7 @@ use tch_dropout::Attention;
 use crate::child;
 use crate::fused_attention::fused_attention;
 use crate::table::{new_table, right_align};
-use crate::timing::{Effort, median};
+use crate::timing::{Effort, Times, median};
 
 pub const P: f64 = 0.1;
 
@@ -130,17 +130,17 @@ pub fn table(quick: bool, effort: Effort) -> Result<Table> {
             }
         }
         for (variant, figures) in VARIANTS.iter().zip(figures) {
-            let [forward, both, peak, ratio, memory] = figures.map(median);
+            let [forward, both, peak, ratio, memory] = figures.map(Times::of);
             table.add_row([
                 format!("{:?}", row.shape),
                 format!("{:?}", row.kind),
                 row.causal.to_string(),
                 variant.to_string(),
-                format!("{forward:.3}"),
-                format!("{both:.3}"),
-                format!("{:.0}", peak / 1e6),
-                format!("{ratio:.2}"),
-                format!("{memory:.2}"),
+                forward.shown(1.0, 3),
+                both.shown(1.0, 3),
+                peak.shown(1e6, 0),
+                ratio.shown(1.0, 2),
+                memory.shown(1.0, 2),
             ]);
         }
     }

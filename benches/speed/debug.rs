@@ -12,7 +12,7 @@ use tch_dropout::{GaussianDropout, TrueDropout};
 use crate::child;
 use crate::contest::{Forward, Pass, race};
 use crate::table::{new_table, right_align};
-use crate::timing::Effort;
+use crate::timing::{Effort, Times};
 
 pub const SIDE: i64 = 1024;
 /// The name of what a build's process does.
@@ -43,7 +43,8 @@ fn forward(layer: impl ModuleT + 'static) -> Forward {
     Box::new(move |x| layer.forward_t(x, true))
 }
 
-pub fn table() -> Result<Table> {
+/// Builds take turns, each in processes of its own; the figures are medians over these.
+pub fn table(effort: Effort) -> Result<Table> {
     let mut table = new_table(&[
         "build",
         "Tensor::dropout, ms",
@@ -51,11 +52,16 @@ pub fn table() -> Result<Table> {
         "elements, p = 0.1",
         "GaussianDropout",
     ]);
-    for (name, options) in BUILDS {
-        let times: [f64; 4] = child::measure_in(bench(options)?, WORK, SIDE, Device::Cpu)?;
-        table.add_row(
-            [name.to_owned()].into_iter().chain(times.iter().map(|time| format!("{time:.3}"))),
-        );
+    let mut times = BUILDS.map(|_| [const { Vec::new() }; 4]);
+    for _ in 0..effort.processes {
+        for ((_, options), times) in BUILDS.iter().zip(&mut times) {
+            let found: [f64; 4] = child::measure_in(bench(options)?, WORK, SIDE, Device::Cpu)?;
+            times.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
+        }
+    }
+    for ((name, _), times) in BUILDS.iter().zip(times) {
+        let times = times.map(|times| Times::of(times).shown(1.0, 3));
+        table.add_row([name.to_owned()].into_iter().chain(times.each_ref().map(String::as_str)));
     }
     right_align(&mut table, 1);
     Ok(table)

@@ -217,7 +217,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
         writeln!(out, "\na training step of a transformer encoder\n{table}")?;
     }
     if args.only == Some(Part::Debug) {
-        let (side, table) = (debug::SIDE, debug::table()?);
+        let (side, table) = (debug::SIDE, debug::table(effort)?);
         writeln!(
             out,
             "\nin builds without optimization, [{side}, {side}], f32, with backward\n{table}"
