@@ -10,7 +10,7 @@ use super::driver::{Context, Driver, Function, Job};
 use super::kernels::Kernel;
 use crate::cpu;
 use crate::effect::{Affine, Outcome};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kind::{mask_bits, rounded};
 use crate::layout::Layout;
 use crate::numbers::{Numbers, PLANES};
@@ -66,15 +66,32 @@ impl Gpu {
             Inputs::XAndResidual(..) => Kernel::of_product(numbers.outcome, layout.kind, true),
         };
         let Some(kernel) = kernel else { return Ok(None) };
-        let load = || {
-            let function = self.load(kernel).ok()?;
-            let exact = self.is_exact(function, numbers.outcome, layout.kind, inputs);
-            exact.unwrap_or(false).then_some(function)
-        };
-        match *self.kernels[kernel as usize].get_or_init(load) {
-            Some(function) => self.launch(function, numbers, layout, inputs).map(Some),
-            None => Ok(None),
+        let function = self.function(kernel, numbers.outcome, layout.kind, inputs)?;
+        function.map(|function| self.launch(function, numbers, layout, inputs)).transpose()
+    }
+
+    /// A kernel, if this GPU can run it as the CPU does, which is found out once. But where memory is short, that is an
+    /// error, as for libtorch's operations, and the next call tries again.
+    fn function(
+        &self,
+        kernel: Kernel,
+        outcome: Outcome,
+        kind: Kind,
+        inputs: Inputs,
+    ) -> Result<Option<Function>> {
+        let known = &self.kernels[kernel as usize];
+        if let Some(&known) = known.get() {
+            return Ok(known);
         }
+        let load = || {
+            let function = self.load(kernel)?;
+            Ok(self.is_exact(function, outcome, kind, inputs)?.then_some(function))
+        };
+        let found = match load() {
+            Err(error) if is_out_of_memory(&error) => return Err(error),
+            found => found.unwrap_or(None),
+        };
+        Ok(*known.get_or_init(|| found))
     }
 
     pub(super) fn load(&self, kernel: Kernel) -> Result<Function> {
@@ -155,6 +172,11 @@ impl Gpu {
         }
         Ok(y)
     }
+}
+
+/// The driver's words and libtorch's have these in common.
+fn is_out_of_memory(error: &Error) -> bool {
+    error.to_string().contains("out of memory")
 }
 
 /// What a kernel reads.

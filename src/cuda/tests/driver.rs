@@ -110,6 +110,21 @@ fn a_launch_that_fails_is_an_error_with_the_drivers_text() {
     assert!(product(&gpu).unwrap());
 }
 
+/// A GPU may be full for a while: that must not turn a kernel off for good.
+#[test]
+fn a_kernel_that_found_no_memory_is_loaded_later() {
+    let (emulator, _alone) = Emulator::usual();
+    for failing in [c"cuModuleLoadData: out of memory", c"cuLaunchKernel: out of memory"] {
+        let gpu = emulator.gpu();
+        emulator.set(Settings { failing, ..Settings::USUAL });
+        let error = product(&gpu).unwrap_err().to_string();
+        assert!(error.ends_with("out of memory"), "{error}");
+        emulator.set(Settings::USUAL);
+        assert!(product(&gpu).unwrap(), "{failing:?}");
+    }
+    assert_eq!(emulator.depth(), 0);
+}
+
 /// A kernel that does not write the CPU's masks is not used.
 #[test]
 fn a_kernel_that_is_wrong_is_not_trusted() {

@@ -15,7 +15,7 @@ use crate::cuda::gpu::Gpu;
 
 /// What the driver says, and does.
 pub(super) struct Settings {
-    /// The function that fails.
+    /// The function that fails; with `: out of memory` after its name, for want of memory.
     pub(super) failing: &'static CStr,
     pub(super) version: c_int,
     pub(super) capability: c_int,
