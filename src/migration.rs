@@ -162,14 +162,15 @@
 //!
 //! # fastai
 //!
-//! The parts of AWD-LSTM (Merity et al. 2017):
+//! The parts of AWD-LSTM (Merity et al. 2017), and Monte Carlo dropout:
 //!
-//! | `fastai.text` | here |
+//! | fastai | here |
 //! | --- | --- |
 //! | `RNNDropout(p)` on `[N, T, C]` | `TrueDropout::shared(p, &[1])` |
 //! | the same between layers (`hidden_p`) | [`lstm`](crate::lstm) with [`between`](crate::RecurrentDropout::between)`: TrueDropout::shared(p, &[1])?` |
 //! | `WeightDropout` (`weight_p`) | [`lstm`](crate::lstm) with [`weights`](crate::RecurrentDropout::weights)`: WeightDrop::new(p)?` |
 //! | `EmbeddingDropout(embedding, p)` (`embed_p`) | the lines below |
+//! | `MCDropoutCallback` | [`monte_carlo`](crate::monte_carlo), which says how much the passes disagree, too |
 //!
 //! Embedding dropout drops whole words, wherever they occur in the batch: a draw for each row of the weight,
 //! which is looked up as the embedding is. (In Monte Carlo dropout, it needs `fold` 1.)
@@ -299,8 +300,8 @@
 //!
 //! # candle and burn
 //!
-//! Both draw per element. candle's layer takes a `train` flag, like tch's. burn's drops where gradients are recorded: by
-//! an autodiff backend, and from burn 0.23 on by the device. Here the `train` flag decides.
+//! Both draw per element. candle's layer takes a `train` flag, like tch's. burn's drops where gradients are recorded: in
+//! burn 0.21 by the backend, and from 0.22 on by the device, unless the layer is frozen. Here the `train` flag decides.
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};
