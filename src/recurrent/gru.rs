@@ -6,10 +6,13 @@ use std::fmt;
 use tch::{Tensor, nn};
 
 use crate::error::Result;
+use crate::recurrent::call::Call;
+use crate::recurrent::cell::Cell;
 use crate::recurrent::dropout::RecurrentDropout;
+use crate::recurrent::masks::RecurrentMasks;
 use crate::recurrent::rnn::RnnT;
-use crate::recurrent::stack::{Call, Cell, Flat, RecurrentMasks, Stack};
-use crate::recurrent::weights::Weights;
+use crate::recurrent::stack::Stack;
+use crate::recurrent::weights::{Flat, Weights};
 
 /// The options of [`gru`].
 ///

@@ -5,7 +5,7 @@ use std::fmt;
 use tch::Tensor;
 
 use crate::error::{Result, or_panic_in};
-use crate::recurrent::stack::RecurrentMasks;
+use crate::recurrent::masks::RecurrentMasks;
 
 /// Like [`nn::RNN`], but each call takes `train`, as in [`nn::ModuleT`]. (tch's
 /// layers take it from their `RNNConfig` when they are made, so their dropout stays on in evaluation.)

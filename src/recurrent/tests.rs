@@ -2,11 +2,13 @@
 
 use tch::{Device, Kind, Tensor, nn};
 
+use super::call::Call;
+use super::cell::Cell;
 use super::dropout::RecurrentDropout;
 use super::gru::Gru;
 use super::lstm::Lstm;
-use super::stack::{Call, Cell, Flat, Stack};
-use super::weights::Weights;
+use super::stack::Stack;
+use super::weights::{Flat, Weights};
 use crate::error::Result;
 
 fn random(size: &[i64]) -> Tensor {

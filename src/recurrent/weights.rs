@@ -87,7 +87,14 @@ impl Weights {
     }
 }
 
-/// The weights of a layer as libtorch's operations take them.
+/// A layer's weights as libtorch's operations take them.
+pub(super) struct Flat {
+    pub(super) weights: Vec<Tensor>,
+    pub(super) has_biases: bool,
+    pub(super) bidirectional: bool,
+}
+
+/// In the order in which those take them.
 pub(super) fn flat(directions: &[Weights]) -> Vec<Tensor> {
     let mut all = Vec::new();
     for Weights { ih, hh, biases } in directions {
