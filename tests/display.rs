@@ -102,8 +102,7 @@ fn debug_names_the_streams_of_a_recurrent_layers_dropouts() {
     let streams = Streams::new(42);
     let mut config = GruConfig::default();
     config.dropout.state = TrueDropout::elements(0.5).unwrap();
-    config.dropout = config.dropout.with_streams(&streams).unwrap();
-    let layer = gru(vs.root() / "gru", 8, 16, config).unwrap();
+    let layer = gru(vs.root() / "gru", 8, 16, config.with_streams(&streams).unwrap()).unwrap();
     let start = start.replace("Lstm", "Gru");
     let expected = format!("{start}, state=TrueDropout(p=0.5, elements, {}))", numbers(2));
     assert_eq!(format!("{layer:?}"), expected);

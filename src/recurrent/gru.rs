@@ -13,6 +13,7 @@ use crate::recurrent::masks::RecurrentMasks;
 use crate::recurrent::rnn::RnnT;
 use crate::recurrent::stack::Stack;
 use crate::recurrent::weights::{Flat, Weights};
+use crate::rng::streams::Streams;
 
 /// The options of [`gru`].
 ///
@@ -34,6 +35,25 @@ pub struct GruConfig {
     pub rnn: nn::RNNConfig,
     /// The dropouts; without any by default.
     pub dropout: RecurrentDropout,
+}
+
+impl GruConfig {
+    /// Gives each of the four dropouts the next of a model's streams, as [`RecurrentDropout::with_streams`] does.
+    ///
+    /// ```
+    /// use tch_dropout::{GruConfig, Streams};
+    ///
+    /// let config = GruConfig::default().with_streams(&Streams::new(42))?;
+    /// assert_eq!(config.dropout.zoneout.stream().map(|stream| stream.layer()), Some(3));
+    /// # Ok::<(), tch_dropout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Streams::next_stream`].
+    pub fn with_streams(self, streams: &Streams) -> Result<Self> {
+        Ok(GruConfig { dropout: self.dropout.with_streams(streams)?, ..self })
+    }
 }
 
 /// [`nn::GRU`] with dropouts: between the layers, of the recurrent weights, of the state, and zoneout.

@@ -3,7 +3,8 @@
 use tch::nn::{self, RNNConfig};
 use tch::{Kind, Tensor};
 use tch_dropout::{
-    Lstm, LstmConfig, RnnT, Stream, Streams, TrueDropout, WeightDrop, Zoneout, lstm,
+    GruConfig, Lstm, LstmConfig, RecurrentDropout, RnnT, Stream, Streams, TrueDropout, WeightDrop,
+    Zoneout, gru, lstm,
 };
 
 use crate::common::{assert_same_bits, device, float};
@@ -11,16 +12,23 @@ use crate::layers::{CELLS, HIDDEN, IN, all, fill, ours, state};
 
 const STEPS: i64 = 7;
 
+fn rnn() -> RNNConfig {
+    RNNConfig { num_layers: 3, bidirectional: true, ..Default::default() }
+}
+
+fn dropout() -> RecurrentDropout {
+    RecurrentDropout {
+        between: TrueDropout::elements(0.5).unwrap(),
+        weights: WeightDrop::new(0.5).unwrap(),
+        state: TrueDropout::elements(0.5).unwrap(),
+        zoneout: Zoneout::new(0.5).unwrap(),
+    }
+}
+
 fn layer(vs: &nn::VarStore, streams: &Streams) -> Lstm {
-    let mut config = LstmConfig::default();
-    config.rnn = RNNConfig { num_layers: 3, bidirectional: true, ..config.rnn };
-    let next = || streams.next_stream().unwrap();
-    config.dropout.between = TrueDropout::elements(0.5).unwrap().with_stream(next());
-    config.dropout.weights = WeightDrop::new(0.5).unwrap().with_stream(next());
-    config.dropout.state = TrueDropout::elements(0.5).unwrap().with_stream(next());
-    config.dropout.zoneout = Zoneout::new(0.5).unwrap().with_stream(next());
-    config.cell_zoneout = Zoneout::new(0.5).unwrap().with_stream(next());
-    lstm(vs.root(), IN, HIDDEN, config).unwrap()
+    let config =
+        LstmConfig { rnn: rnn(), dropout: dropout(), cell_zoneout: Zoneout::new(0.5).unwrap() };
+    lstm(vs.root(), IN, HIDDEN, config.with_streams(streams).unwrap()).unwrap()
 }
 
 #[test]
@@ -39,6 +47,16 @@ fn one_seed_gives_the_same_outputs_and_steps_are_restored() {
     other_streams.set_steps(&[2, 6, 6, 42, 42]).unwrap();
     assert_same_bits(&other.seq_t(&x, true).0, &second_pass);
     assert_ne!(other.seq_t(&x, true).0, second_pass);
+}
+
+#[test]
+fn each_dropout_of_a_gru_has_its_stream_too() {
+    let (vs, streams) = (nn::VarStore::new(device()), Streams::new(7));
+    let config = GruConfig { rnn: rnn(), dropout: dropout() }.with_streams(&streams).unwrap();
+    let layer = gru(vs.root(), IN, HIDDEN, config).unwrap();
+    let _ = layer.seq_t(&Tensor::randn([3, STEPS, IN], float()), true);
+    assert_eq!(streams.steps(), [2, 6, 6, 6 * STEPS as u64]);
+    assert_eq!(vs.variables().len(), 24); // With the directions that its options have.
 }
 
 #[test]
