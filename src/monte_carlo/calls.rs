@@ -72,7 +72,9 @@ impl MonteCarlo {
     ///
     /// # Errors
     ///
-    /// Those of [`predict`](Self::predict), and [`MonteCarloError::Probabilities`] for numbers that are none.
+    /// Those of [`predict`](Self::predict), and [`MonteCarloError::Probabilities`](crate::MonteCarloError::Probabilities) for
+    /// numbers that are none. Only the first pass over each batch is looked at: a model that returns some later is not found
+    /// out.
     pub fn predict_probabilities<F>(&self, model: F, x: &Tensor) -> Result<Prediction>
     where
         F: FnMut(&Tensor, bool) -> Tensor,

@@ -60,7 +60,7 @@ use crate::error::{MonteCarloError, Result};
 /// # Recipes
 ///
 /// **Several inputs**: let the rows' numbers be the input, `Tensor::arange(n, (Kind::Int64, device))`; the model looks up
-/// each input's rows, `a.index_select(0, rows)`. **Each pass's output**: with fold 1, the closure can push
+/// each input's rows, `a.index_select(0, rows)`, and what else belongs to a row, such as a sequence's length. **Each pass's output**: with fold 1, the closure can push
 /// `y.shallow_clone()` to a list. **The same networks for all batches**: masks that the batch shares (DropConnect, or
 /// `shared(p, &[0])`), and a call for each batch, with the streams set back before it:
 ///

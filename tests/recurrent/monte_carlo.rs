@@ -2,12 +2,12 @@
 
 use tch::nn::{self, RNNConfig};
 use tch::{Kind, Tensor};
-use tch_dropout::MonteCarlo;
+use tch_dropout::{GruConfig, MonteCarlo, Result, RnnT, TrueDropout, gru};
 
 use crate::common::{assert_close, assert_same_bits, device, elements, float, times};
 use crate::layers::{
-    CELLS, Cell, Dropouts, IN, all, between, cell_zoneout, fill, of_state, ours, state, weights,
-    zoneout,
+    CELLS, Cell, Dropouts, HIDDEN, IN, all, between, cell_zoneout, fill, of_state, ours, state,
+    weights, zoneout,
 };
 
 fn rnn() -> RNNConfig {
@@ -97,4 +97,40 @@ fn folded_passes_have_the_distribution_of_training() {
             assert!(errors.max().double_value(&[]) < 6.0, "{errors}");
         }
     }
+}
+
+/// A model looks up the lengths of the rows that it is given. Those of the whole input fit neither a batch nor its folded
+/// copies.
+#[test]
+fn lengths_belong_to_rows() {
+    let lengths = [4, 7, 1, 5, 3];
+    let vs = nn::VarStore::new(device());
+    let mut config = GruConfig::default();
+    config.dropout.state = TrueDropout::elements(0.5).unwrap();
+    let layer = gru(vs.root(), IN, HIDDEN, config).unwrap();
+    let x = Tensor::randn([5, 7, IN], float());
+    let outputs = |rows: &Tensor, lengths: &[i64], train| -> Result<Tensor> {
+        let state = layer.f_zero_state(rows.size()[0])?;
+        Ok(layer.f_seq_lengths_t(&x.f_index_select(0, rows)?, lengths, &state, train)?.0)
+    };
+    let run = |fold, batch_size, is_looked_up: bool| {
+        let model = |rows: &Tensor, train| {
+            let numbers = Vec::<i64>::try_from(rows)?;
+            let of_rows: Vec<i64> = numbers.iter().map(|&row| lengths[row as usize]).collect();
+            outputs(rows, if is_looked_up { &of_rows } else { &lengths }, train)
+        };
+        let run = MonteCarlo::new(20).unwrap().fold(fold).unwrap().batch_size(batch_size).unwrap();
+        run.f_regress(model, &Tensor::arange(5, (Kind::Int64, device())))
+    };
+    for (fold, batch_size, rows) in [(1, 2, 2), (4, 5, 4 * 5)] {
+        let error = run(fold, batch_size, false).unwrap_err().to_string();
+        let expected = format!("lengths must be {rows} numbers from 1 to 7, got [4, 7, 1, 5, 3]");
+        assert_eq!(error, expected);
+        let mean = run(fold, batch_size, true).unwrap().mean;
+        for (row, length) in (0..).zip(lengths) {
+            let nonzero = mean.get(row).count_nonzero(None).int64_value(&[]);
+            assert_eq!(nonzero, length * HIDDEN);
+        }
+    }
+    assert!(run(1, 5, false).is_ok());
 }
