@@ -54,6 +54,9 @@ fn outputs_and_gradients_are_those_of_the_plain_run() {
     };
     assert_same(segment, &x, &[], [true, true, false, true]);
     assert_same(segment, &x, &[], [false, true, false, false]);
+    // One that would need no gradient by itself passes none on.
+    let half = |x: &Tensor| [elements(0.5).forward_t(&x.tanh(), true), x.detach() * 2.0];
+    assert_same(half, &x, &[], [true, true]);
 }
 
 /// A layer that returns its outputs and its state, with its parameters.

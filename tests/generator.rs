@@ -194,9 +194,33 @@ fn its_state_is_saved_and_set() {
     set_generator_state(Device::Cpu, &loaded).unwrap();
     draw().iter().zip(&first).for_each(|(a, b)| assert_same_bits(a, b));
 
+    let with_gaps = Tensor::stack(&[&saved, &saved.zeros_like()], 1).select(1, 0);
+    set_generator_state(Device::Cpu, &with_gaps).unwrap();
+    assert_eq!(generator_state(Device::Cpu).unwrap(), saved);
+
     let before = generator_state(Device::Cpu).unwrap();
     for wrong in [Tensor::from_slice(&[1u8, 2]), saved.to_kind(Kind::Float)] {
         assert!(set_generator_state(Device::Cpu, &wrong).is_err());
     }
     assert_eq!(generator_state(Device::Cpu).unwrap(), before);
+}
+
+/// A GPU has a generator of its own: one that is not there is an error, and never the CPU's.
+#[cfg(recompute)]
+#[test]
+fn its_state_is_that_of_the_device() {
+    let _alone = alone();
+    let gpu = Device::Cuda(0);
+    let of_cpu = generator_state(Device::Cpu).unwrap();
+    if !tch::Cuda::is_available() {
+        assert!(generator_state(gpu).is_err());
+        assert!(set_generator_state(gpu, &of_cpu).is_err());
+        return;
+    }
+    let draw = || Tensor::rand([1000], (Kind::Float, gpu));
+    let saved = generator_state(gpu).unwrap();
+    let first = draw();
+    set_generator_state(gpu, &saved).unwrap();
+    assert_same_bits(&draw(), &first);
+    assert_eq!(generator_state(Device::Cpu).unwrap(), of_cpu);
 }

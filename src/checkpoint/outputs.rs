@@ -20,7 +20,8 @@ use crate::error::{CheckpointError, Error, Result, or_panic};
 /// assert!(x.grad().defined());
 /// ```
 ///
-/// The outputs lie in one tensor, into which they are copied. They may have different shapes and floating-point kinds.
+/// The outputs lie in one tensor, into which they are copied. They may have different shapes and floating-point kinds. If
+/// one needs a gradient, all do; what one that the segment has detached gets, goes nowhere.
 ///
 /// # Panics
 ///

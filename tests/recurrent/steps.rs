@@ -3,7 +3,8 @@
 use tch::nn::{self, RNNConfig};
 use tch::{Kind, Tensor};
 use tch_dropout::{
-    GruConfig, LstmConfig, RecurrentMasks, RnnT, TrueDropout, WeightDrop, Zoneout, gru, lstm,
+    GruConfig, LstmConfig, RecurrentDropout, RecurrentMasks, RnnT, TrueDropout, WeightDrop,
+    Zoneout, gru, lstm,
 };
 
 use crate::common::{assert_close, device, float, gradient};
@@ -76,6 +77,30 @@ fn steps_with_one_mask_are_a_sequence() {
             }
         }
     }
+}
+
+/// Every layer and direction of a step has the masks that a sequence of one time step gives it.
+#[test]
+fn each_direction_has_its_mask() {
+    let mut vs = nn::VarStore::new(device());
+    let rnn = RNNConfig { num_layers: 2, bidirectional: true, ..Default::default() };
+    let mut config = GruConfig { rnn, ..Default::default() };
+    config.dropout.between = TrueDropout::shared(0.4, &[1]).unwrap().with_seed(1);
+    config.dropout.weights = WeightDrop::new(0.4).unwrap().with_seed(2);
+    config.dropout.state = TrueDropout::elements(0.4).unwrap().with_seed(3);
+    let layer = gru(vs.root(), IN, HIDDEN, config).unwrap();
+    fill(&vs);
+    vs.double();
+    let double = (Kind::Double, device());
+    let x = Tensor::randn([3, IN], double);
+    // Masks show in a state that is not 0.
+    let state = nn::GRUState(Tensor::randn([4, 3, HIDDEN], double));
+    let found = layer.step_with_t(&x, &state, &layer.draw_masks(3, true), true);
+    let RecurrentDropout { between, weights, state: of_state, .. } = &layer.dropout;
+    for stream in [between.stream(), weights.stream(), of_state.stream()] {
+        stream.unwrap().set_step(0).unwrap();
+    }
+    assert_close(&found.value(), &layer.step_t(&x, &state, true).value(), 1e-12);
 }
 
 /// Zoneout and dropout of elements between the layers draw in each step; evaluation draws nothing.
