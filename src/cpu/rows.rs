@@ -7,26 +7,28 @@ use super::memory::Element;
 
 /// The rows of a matrix, if it is on the CPU and of this kind, and each of its rows lies in one piece, apart from the
 /// others.
-pub(super) fn rows_of<T: Element>(x: &Tensor) -> Option<Vec<&[T]>> {
+pub(super) fn rows_of<'a, T: Element + 'a>(x: &'a Tensor) -> Option<impl Iterator<Item = &'a [T]>> {
     let Rows { first, rows, stride, columns } = Rows::<T>::of(x)?;
-    let row = |row| {
+    let row = move |row| {
         // SAFETY: as many elements as the matrix has columns, side by side (checked above) in its memory, which it keeps
         // while it is borrowed. That nobody writes to an input meanwhile is the rule for libtorch's own operations too.
         unsafe { std::slice::from_raw_parts(first.wrapping_add(row * stride), columns) }
     };
-    Some((0..rows).map(row).collect())
+    Some((0..rows).map(row))
 }
 
 /// The same, to be written over.
-pub(super) fn rows_of_mut<T: Element>(x: &mut Tensor) -> Option<Vec<&mut [T]>> {
+pub(super) fn rows_of_mut<'a, T: Element + 'a>(
+    x: &'a mut Tensor,
+) -> Option<impl Iterator<Item = &'a mut [T]>> {
     let Rows { first, rows, stride, columns } = Rows::<T>::of(x)?;
-    let row = |row| {
+    let row = move |row| {
         // SAFETY: as many elements as the matrix has columns, side by side in its memory, which it keeps while it is
-        // borrowed; no two rows overlap (checked above). That nobody uses another view of them meanwhile is the rule for
+        // borrowed; no two rows overlap (checked above), and each is handed out once. That nobody uses another view of them meanwhile is the rule for
         // libtorch's own operations in place, too.
         unsafe { std::slice::from_raw_parts_mut(first.wrapping_add(row * stride), columns) }
     };
-    Some((0..rows).map(row).collect())
+    Some((0..rows).map(row))
 }
 
 /// Where the rows of a matrix are.

@@ -29,17 +29,17 @@ fn powers_of<T: Real>(scores: &mut Tensor, floor: f64) -> Result<Option<[Tensor;
     Ok(Some([column(&largest)?, column(&sums)?]))
 }
 
-struct Powers<'a, T> {
-    rows: Vec<&'a mut [T]>,
+struct Powers<R, T> {
+    rows: R,
     floor: T,
 }
 
-impl<T: Real> Pass for Powers<'_, T> {
+impl<'a, T: Real + 'a, R: Iterator<Item = &'a mut [T]>> Pass for Powers<R, T> {
     type Output = Vec<(T, T)>;
 
     #[inline(always)]
     fn run(self) -> Vec<(T, T)> {
-        let mut found = Vec::with_capacity(self.rows.len());
+        let mut found = Vec::with_capacity(self.rows.size_hint().0);
         // A loop: the methods of an iterator might be functions of their own, compiled for no instructions but the
         // portable ones.
         for row in self.rows {
@@ -71,22 +71,22 @@ fn weights_of<T: Real>(scores: &mut Tensor, logs: &Tensor, copy: &mut Tensor) ->
     else {
         return false;
     };
-    Instructions::best().run(Weights { rows, logs, copies });
+    Instructions::best().run(Weights(rows.zip(logs).zip(copies)));
     true
 }
 
-struct Weights<'a, T> {
-    rows: Vec<&'a mut [T]>,
-    logs: Vec<&'a [T]>,
-    copies: Vec<&'a mut [T]>,
-}
+/// Each row's scores, logarithm and copy.
+struct Weights<R>(R);
 
-impl<T: Real> Pass for Weights<'_, T> {
+impl<'a, T: Real + 'a, R> Pass for Weights<R>
+where
+    R: Iterator<Item = ((&'a mut [T], &'a [T]), &'a mut [T])>,
+{
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        for ((row, log), copy) in self.rows.into_iter().zip(self.logs).zip(self.copies) {
+        for ((row, log), copy) in self.0 {
             for (x, copy) in row.iter_mut().zip(copy) {
                 *x = (*x - log[0]).power();
                 *copy = *x;
@@ -111,22 +111,22 @@ fn of_scores_of<T: Real>(gradient: &mut Tensor, weights: &Tensor, dropped: &Tens
     else {
         return false;
     };
-    Instructions::best().run(OfScores { rows, weights, dropped });
+    Instructions::best().run(OfScores(rows.zip(weights).zip(dropped)));
     true
 }
 
-struct OfScores<'a, T> {
-    rows: Vec<&'a mut [T]>,
-    weights: Vec<&'a [T]>,
-    dropped: Vec<&'a [T]>,
-}
+/// Each row's gradient, weights and dropped weights.
+struct OfScores<R>(R);
 
-impl<T: Real> Pass for OfScores<'_, T> {
+impl<'a, T: Real + 'a, R> Pass for OfScores<R>
+where
+    R: Iterator<Item = ((&'a mut [T], &'a [T]), &'a [T])>,
+{
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        for ((row, weights), dropped) in self.rows.into_iter().zip(self.weights).zip(self.dropped) {
+        for ((row, weights), dropped) in self.0 {
             row.iter_mut().zip(dropped).for_each(|(d, dropped)| *d = *d * *dropped);
             let sum = over(row, T::from(0.0), |sum, d| sum + *d, T::add);
             row.iter_mut().zip(weights).for_each(|(d, w)| *d = *d - *w * sum);
@@ -172,19 +172,14 @@ mod tests {
         let [mut scores, mut copy, mut gradient] =
             [1, 2, 3].map(|seed| numbers::<T>(3 * columns, seed));
         let mut again = scores.clone();
-        let rows = scores.chunks_mut(columns).collect();
+        let rows = scores.chunks_mut(columns);
         let (largest, sums): (Vec<T>, Vec<T>) =
             instructions.run(Powers { rows, floor: T::of(-1.0) }).into_iter().unzip();
-        instructions.run(Weights {
-            rows: again.chunks_mut(columns).collect(),
-            logs: largest.chunks(1).collect(),
-            copies: copy.chunks_mut(columns).collect(),
-        });
-        instructions.run(OfScores {
-            rows: gradient.chunks_mut(columns).collect(),
-            weights: again.chunks(columns).collect(),
-            dropped: copy.chunks(columns).collect(),
-        });
+        let logs = largest.chunks(1);
+        let rows = again.chunks_mut(columns).zip(logs).zip(copy.chunks_mut(columns));
+        instructions.run(Weights(rows));
+        let rows = gradient.chunks_mut(columns).zip(again.chunks(columns));
+        instructions.run(OfScores(rows.zip(copy.chunks(columns))));
         [largest, sums, scores, again, copy, gradient].concat()
     }
 
