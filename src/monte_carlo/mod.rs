@@ -4,16 +4,16 @@
 //! | --- | --- |
 //! | `options` | how a model is run |
 //! | `function` | a call without options |
-//! | `calls` | a call for each kind of output |
+//! | `outputs` | a call for each kind of output |
 //! | `passes` | the passes over each batch, by themselves or folded |
 //! | `checks` | what a model may return |
 //! | `prediction` | what the passes add up to |
 //! | `scope` | how layers learn of them |
 
-mod calls;
 mod checks;
 mod function;
 mod options;
+mod outputs;
 mod passes;
 mod prediction;
 pub(crate) mod scope;

@@ -21,10 +21,10 @@ impl MonteCarlo {
     ///
     /// # Errors
     ///
-    /// An `x` without rows; an output of another shape or kind; [`MonteCarloError::NothingDrawn`] if `train`
-    /// is false and no layer drew a mask, since such a model would look certain of everything. With
-    /// `train(true)` this cannot be checked: there, a variance of exactly 0 means that no dropout was on. Those of
-    /// [folding](Self#folding). A panic in the model propagates.
+    /// An `x` without rows; an output of another shape or kind;
+    /// [`MonteCarloError::NothingDrawn`](crate::MonteCarloError::NothingDrawn) if `train` is false and no layer drew a mask,
+    /// since such a model would look certain of everything. With `train(true)` this cannot be checked: there, a variance of
+    /// exactly 0 means that no dropout was on. Those of [folding](Self#folding). A panic in the model propagates.
     pub fn predict<F>(&self, model: F, x: &Tensor) -> Result<Prediction>
     where
         F: FnMut(&Tensor, bool) -> Tensor,
