@@ -24,8 +24,8 @@ pub(super) fn rows_of_mut<'a, T: Element + 'a>(
     let Rows { first, rows, stride, columns } = Rows::<T>::of(x)?;
     let row = move |row| {
         // SAFETY: as many elements as the matrix has columns, side by side in its memory, which it keeps while it is
-        // borrowed; no two rows overlap (checked above), and each is handed out once. That nobody uses another view of them meanwhile is the rule for
-        // libtorch's own operations in place, too.
+        // borrowed; no two rows overlap (checked above), and each is handed out once. That nobody uses another view of
+        // them meanwhile is the rule for libtorch's own operations in place, too.
         unsafe { std::slice::from_raw_parts_mut(first.wrapping_add(row * stride), columns) }
     };
     Some((0..rows).map(row))

@@ -2,8 +2,8 @@
 
 use crate::error::{MonteCarloError, Result};
 
-/// How [`monte_carlo`](crate::monte_carlo()) runs a model: how many passes, in which batches, how many at once, in which mode. What the model
-/// returns decides the call: logits are for [`predict`](Self::predict), probabilities for
+/// How [`monte_carlo`](crate::monte_carlo()) runs a model: how many passes, in which batches, how many at once, in which
+/// mode. What the model returns decides the call: logits are for [`predict`](Self::predict), probabilities for
 /// [`predict_probabilities`](Self::predict_probabilities), values for [`regress`](Self::regress).
 ///
 /// # What is on and what is off
@@ -60,9 +60,10 @@ use crate::error::{MonteCarloError, Result};
 /// # Recipes
 ///
 /// **Several inputs**: let the rows' numbers be the input, `Tensor::arange(n, (Kind::Int64, device))`; the model looks up
-/// each input's rows, `a.index_select(0, rows)`, and what else belongs to a row, such as a sequence's length. **Each pass's output**: with fold 1, the closure can push
-/// `y.shallow_clone()` to a list. **The same networks for all batches**: masks that the batch shares (DropConnect, or
-/// `shared(p, &[0])`), and a call for each batch, with the streams set back before it:
+/// each input's rows, `a.index_select(0, rows)`, and what else belongs to a row, such as a sequence's length. **Each pass's
+/// output**: with fold 1, the closure can push `y.shallow_clone()` to a list. **The same networks for all batches**: masks
+/// that the batch shares (DropConnect, or `shared(p, &[0])`), and a call for each batch, with the streams set back before
+/// it:
 ///
 /// ```
 /// use tch::{nn::ModuleT, Device, Kind, Tensor};
