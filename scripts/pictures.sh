@@ -9,7 +9,7 @@
 # another processor: uncertainty must have the same words and lines, and its numbers may differ by at most 2
 # on average (another seed, and libtorch's code for older processors, gave 1). For mnist, language-model and the
 # papers' experiments (errors, data-size, rate, features, drop-connect, regression, calibration, depth), which
-# take minutes each (errors 100 of them), and for attention-memory, whose machine matters, the difference is only reported.
+# take minutes each (errors 150 of them), and for attention-memory, whose machine matters, the difference is only reported.
 set -eu
 cd "$(dirname "$0")/.."
 data=${MNIST_DIR:-data/mnist}
@@ -34,7 +34,7 @@ draw() {
     language-model) run language_model -- --out "$2" ;;
     errors)
         for epochs in 25 200; do
-            run papers -- errors --data-dir "$data" --epochs $epochs --runs 1 --networks none,elements \
+            run papers -- errors --data-dir "$data" --epochs $epochs --runs 1 --networks none,elements,max-norm \
                 --json "$folder/$epochs.json"
         done
         run papers -- errors --from "$folder/25.json,$folder/200.json" --plot "$2"
