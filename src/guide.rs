@@ -1,11 +1,11 @@
-//! Guides: what to read beside the items. They have none of their own.
+//! Guides: pages to read beside the API. These modules contain no items.
 //!
 //! | guide | answers |
 //! | --- | --- |
 //! | [`building`] | How do I get libtorch, which `tch` and which machines work, what does this error mean? |
 //! | [`comparison`] | What do PyTorch, timm, Keras, Flax, burn and others have, and when are they the better choice? |
 //! | [`cost`] | What does dropout cost in time and memory, and how does this crate avoid it? |
-//! | [`experiments`] | Does it help? The papers' experiments, repeated, with commands and pictures. |
+//! | [`experiments`] | Does it help? The papers' experiments on a smaller scale, with commands and pictures. |
 //! | [`masks`] | Which mask does a seed give? The specification, with a reference in Python. |
 //! | [`testing`] | How is all this tested? |
 //! | [`changelog`] | What changed, and did any mask? |

@@ -3,7 +3,7 @@
 //!
 //! # The idea
 //!
-//! Every layer is the same three steps:
+//! The basic layers are the same three steps:
 //!
 //! ```text
 //! uniform(noise shape) >= p        draw the mask
@@ -80,8 +80,8 @@
 //!
 //! - [`guide::building`]: libtorch, versions, machines, your own project, and what the usual errors mean.
 //! - [`guide::comparison`]: what PyTorch, timm, Keras, Flax, burn and others have, and when to use theirs.
-//! - [`guide::cost`]: time and memory, measured, and how this crate avoids both.
-//! - [`guide::experiments`]: does dropout help? The papers' experiments, with commands and pictures.
+//! - [`guide::cost`]: time and memory, measured, and how this crate saves both.
+//! - [`guide::experiments`]: does dropout help? The papers' experiments on a smaller scale, with commands and pictures.
 //! - [`guide::masks`]: which mask a seed gives, as a specification with a reference in Python.
 //! - [`guide::testing`]: how all this is tested.
 //! - [`guide::changelog`], and [`migration`] from other libraries.
@@ -92,7 +92,10 @@
 //! [with a seed](DropoutLayer::with_seed) has a [`Stream`] of its own, whose k-th mask is the same on every
 //! device, whatever other layers draw, and after a restart from a checkpoint. [`Streams`] gives each layer of
 //! a model its stream, all from one seed: [the next one](DropoutLayer::with_streams), or [by number](Streams::stream), so that
-//! layers keep their masks when the model changes. For a run without seeds, [`generator_state`] is what to save.
+//! layers keep their masks when the model changes.
+//!
+//! To resume a run with the masks that it would have had, save [`Streams::steps`] with the weights, or without seeds
+//! [`generator_state`].
 //!
 //! # Cost
 //!
@@ -104,10 +107,10 @@
 //! Intel CPUs, through MKL, which leaves less to gain. `cargo bench --bench speed` compares the two, and
 //! [`guide::cost`] has figures.
 //!
-//! On an NVIDIA GPU (on Linux), one kernel does the same. Without a seed, it takes its key from libtorch's generator
-//! for that GPU, so that [`tch::Cuda::manual_seed_all`] decides, too. With a seed, masks are those of a CPU. You need only the
-//! driver. On other GPUs, masks with a seed are drawn on the CPU and copied, and libtorch draws those
-//! without. [What has run on a GPU](guide::cost#on-a-gpu).
+//! On an NVIDIA GPU (on Linux), one kernel does the same, but **it has not run on a GPU yet**:
+//! [what has](guide::cost#on-a-gpu). Without a seed, it takes its key from libtorch's generator for that GPU, so that
+//! [`tch::Cuda::manual_seed_all`] decides, too. With a seed, masks are those of a CPU. You need only the driver. On other
+//! GPUs, masks with a seed are drawn on the CPU and copied, and libtorch draws those without.
 //!
 //! # Limits
 //!

@@ -61,8 +61,8 @@
 //! ```
 //!
 //! Two things change: a `p` outside `[0, 1]` is an error when the layer is made, and `p = 1` gives zeros, not
-//! NaN. One thing stays as in `Tensor::dropout`: a dropped infinity becomes NaN. A struct that fills in zeros
-//! hides that.
+//! NaN. One thing stays as in `Tensor::dropout`: a dropped infinity becomes NaN, where a struct that fills in zeros gives
+//! zero.
 //!
 //! # PyTorch
 //!
@@ -72,7 +72,7 @@
 //! | `nn.Dropout1d(p)`, `2d`, `3d` | `TrueDropout::channels(p)`; the batch dimension is required |
 //! | `F.scaled_dot_product_attention(q, k, v, mask, p if training else 0, causal)` | [`Attention::new(p)?.with_causal(causal)`](crate::Attention)`.forward(&q, &k, &v, mask, train)` |
 //! | `causal_lower_right(t, s)` as its mask, for a key cache | [`.with_causal_lower_right(true)`](crate::Attention::with_causal_lower_right) |
-//! | the same with `enable_gqa=True` | no option needed: keys and values may have fewer heads |
+//! | `F.scaled_dot_product_attention(.., enable_gqa=True)` | no option needed: keys and values may have fewer heads |
 //! | `nn.MultiheadAttention(c, h, dropout=p, batch_first=True)` | [`multi_head_attention(vs, c, h, config)`](crate::multi_head_attention) with that `p`; a boolean mask is true where a key takes part |
 //! | the same with `kdim=k, vdim=v` | `MultiHeadAttentionConfig { kdim: Some(k), vdim: Some(v), ..Default::default() }` |
 //! | `need_weights=True`, averaged over heads | [`f_forward_with_weights`](crate::MultiHeadAttention::f_forward_with_weights), whose weights are those before dropout; `.mean_dim(1, false, None)` |
@@ -105,7 +105,8 @@
 //! # Ok::<(), tch_dropout::Error>(())
 //! ```
 //!
-//! A key and a value that all queries see, learned or zeros, after those of the sequence:
+//! `add_bias_kv` and `add_zero_attn` add a key and a value that all queries see, learned or zeros, after those of the
+//! sequence:
 //!
 //! ```
 //! use tch::{nn, Device, Kind, Tensor};
@@ -170,7 +171,7 @@
 //! | the same between layers (`hidden_p`) | [`lstm`](crate::lstm) with [`between`](crate::RecurrentDropout::between)`: TrueDropout::shared(p, &[1])?` |
 //! | `WeightDropout` (`weight_p`) | [`lstm`](crate::lstm) with [`weights`](crate::RecurrentDropout::weights)`: WeightDrop::new(p)?` |
 //! | `EmbeddingDropout(embedding, p)` (`embed_p`) | the lines below |
-//! | `MCDropoutCallback` | [`monte_carlo`](crate::monte_carlo), which says how much the passes disagree, too |
+//! | `MCDropoutCallback` | [`monte_carlo`](crate::monte_carlo), which also says how much the passes disagree |
 //!
 //! Embedding dropout drops whole words, wherever they occur in the batch: a draw for each row of the weight,
 //! which is looked up as the embedding is. (In Monte Carlo dropout, it needs `fold` 1.)
@@ -300,8 +301,8 @@
 //!
 //! # candle and burn
 //!
-//! Both draw per element. candle's layer takes a `train` flag, like tch's. burn's drops where gradients are recorded: in
-//! burn 0.21 by the backend, and from 0.22 on by the device, unless the layer is frozen. Here the `train` flag decides.
+//! Both draw per element. candle's layer takes a `train` flag, as here. burn's has no flag, and drops where gradients are
+//! recorded, which the backend decides in burn 0.21, and the device from 0.22 on, unless the layer is frozen.
 //!
 //! ```
 //! use tch::{nn::ModuleT, Device, Kind, Tensor};
