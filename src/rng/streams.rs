@@ -33,6 +33,33 @@ use crate::error::{Error, Result};
 /// assert_eq!(model.forward_t(&x, true), first);
 /// # Ok::<(), tch_dropout::Error>(())
 /// ```
+///
+/// # Resuming a run
+///
+/// The steps are numbers, to be written next to the weights in any format. (tch cannot save an optimizer's state:
+/// `examples/data_parallel` has an Adam of its own, and resumes bit for bit.)
+///
+/// ```
+/// use std::fs;
+/// use tch::{nn, Device};
+/// use tch_dropout::{Streams, TrueDropout};
+///
+/// let (mut vs, streams) = (nn::VarStore::new(Device::Cpu), Streams::new(42));
+/// let hidden = nn::linear(vs.root() / "hidden", 8, 8, Default::default());
+/// let dropout = TrueDropout::elements(0.5)?.with_streams(&streams)?;
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+///
+/// // After an epoch:
+/// vs.save(folder.join("weights.safetensors"))?;
+/// fs::write(folder.join("steps.json"), serde_json::to_string(&streams.steps())?)?;
+///
+/// // In the next process, once the model is built as above:
+/// vs.load(folder.join("weights.safetensors"))?;
+/// let steps: Vec<u64> = serde_json::from_str(&fs::read_to_string(folder.join("steps.json"))?)?;
+/// streams.set_steps(&steps)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Streams {
     seed: u64,
