@@ -78,8 +78,9 @@ pub trait RnnT: fmt::Display {
     ///
     /// It is what `pack_padded_sequence` is for in PyTorch, in any order of the lengths.
     ///
-    /// Under [`MonteCarlo`](crate::MonteCarlo), the model is given a batch of the input, or folded copies of it, and the
-    /// lengths of the whole input are an error: let the model [look up](crate::MonteCarlo#recipes) those of its rows.
+    /// Under [`MonteCarlo`](crate::MonteCarlo) with batches or folded passes, the model is given a part of the input, or
+    /// copies of it, and the lengths of the whole input are an error: let the model
+    /// [look up](crate::MonteCarlo#recipes) those of its rows.
     ///
     /// ```
     /// use tch::{nn, Device, Kind, Tensor};

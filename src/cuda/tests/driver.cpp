@@ -30,13 +30,9 @@ char contexts[2];
 std::vector<char *> current;
 
 int result_of(const char *function) {
-  text = "out of memory";
-  if (failing == function + (": " + text))
-    return 2;
-  if (failing != function)
-    return 0;
-  text = failing + " was told to fail";
-  return 999;
+  bool is_full = failing == std::string(function) + ": out of memory";
+  text = is_full ? "out of memory" : failing + " was told to fail";
+  return is_full ? 2 : failing == function ? 999 : 0;
 }
 
 // An element's size, by the end of a kernel's name.
