@@ -66,32 +66,32 @@ impl Gpu {
             Inputs::XAndResidual(..) => Kernel::of_product(numbers.outcome, layout.kind, true),
         };
         let Some(kernel) = kernel else { return Ok(None) };
-        let function = self.function(kernel, numbers.outcome, layout.kind, inputs)?;
+        let function = self.function(kernel, numbers.outcome, layout.kind, inputs);
         function.map(|function| self.launch(function, numbers, layout, inputs)).transpose()
     }
 
-    /// A kernel, if this GPU can run it as the CPU does, which is found out once. But where memory is short, that is an
-    /// error, as for libtorch's operations, and the next call tries again.
+    /// A kernel, if this GPU can run it as the CPU does. That is found out once, but not while memory is short: then the
+    /// next call tries again.
     fn function(
         &self,
         kernel: Kernel,
         outcome: Outcome,
         kind: Kind,
         inputs: Inputs,
-    ) -> Result<Option<Function>> {
+    ) -> Option<Function> {
         let known = &self.kernels[kernel as usize];
         if let Some(&known) = known.get() {
-            return Ok(known);
+            return known;
         }
         let load = || {
             let function = self.load(kernel)?;
             Ok(self.is_exact(function, outcome, kind, inputs)?.then_some(function))
         };
-        let found = match load() {
-            Err(error) if is_out_of_memory(&error) => return Err(error),
-            found => found.unwrap_or(None),
-        };
-        Ok(*known.get_or_init(|| found))
+        let found = load();
+        if found.as_ref().is_err_and(is_out_of_memory) {
+            return None;
+        }
+        *known.get_or_init(|| found.unwrap_or(None))
     }
 
     pub(super) fn load(&self, kernel: Kernel) -> Result<Function> {

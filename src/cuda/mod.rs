@@ -10,7 +10,7 @@
 //!
 //! Nothing here needs CUDA's toolkit, when building or later. Where the driver is missing or too old, where a kernel
 //! does not load, and where it does not write what the CPU writes, there is no mask from here, and that is found out
-//! once. A kernel that does not load for want of memory is an error, and tried again.
+//! once. A kernel that does not load for want of memory is tried again.
 
 mod driver;
 mod gpu;

@@ -117,8 +117,7 @@ fn a_kernel_that_found_no_memory_is_loaded_later() {
     for failing in [c"cuModuleLoadData: out of memory", c"cuLaunchKernel: out of memory"] {
         let gpu = emulator.gpu();
         emulator.set(Settings { failing, ..Settings::USUAL });
-        let error = product(&gpu).unwrap_err().to_string();
-        assert!(error.ends_with("out of memory"), "{error}");
+        assert!(!product(&gpu).unwrap(), "{failing:?}: the CPU draws");
         emulator.set(Settings::USUAL);
         assert!(product(&gpu).unwrap(), "{failing:?}");
     }
