@@ -56,7 +56,7 @@ struct Args {
     device: String,
 
     /// Measure only one of the tables
-    #[arg(long, value_name = "TABLE", conflicts_with = "json")]
+    #[arg(long, value_name = "TABLE")]
     only: Option<Part>,
 
     /// Write the first table's figures, and what they were measured on, to a JSON file
@@ -144,6 +144,8 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     }
     let is_drawn = args.only == Some(Part::Attention) && !device.is_cuda();
     ensure!(args.plot.is_none() || is_drawn, "--plot needs --only attention, on a CPU");
+    let has_shapes = args.only.is_none_or(|only| only == Part::Shapes);
+    ensure!(args.json.is_none() || has_shapes, "--json is for the table shapes");
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     if let Some(path) = &args.json {
         // Before the minutes that the bench takes, not after them.
