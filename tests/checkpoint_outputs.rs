@@ -78,6 +78,7 @@ fn a_recurrent_layers_outputs_and_state() {
 /// As many numbers, which would be taken for others.
 #[test]
 fn other_shapes_in_the_second_run_are_an_error() {
+    let _generator = seeded();
     if cfg!(not(recompute)) {
         return;
     }
@@ -96,6 +97,7 @@ fn other_shapes_in_the_second_run_are_an_error() {
 
 #[test]
 fn what_has_no_gradient_is_an_error() {
+    let _generator = seeded();
     let x = nonzero(&[6, 8]).set_requires_grad(true);
     let with_index = |[x]: [&Tensor; 1]| Ok([x.f_tanh()?, x.f_argmax(1, false)?]);
     assert!(matches!(f_checkpoint_outputs(with_index, [&x]), Err(Error::Kind(Kind::Int64))));

@@ -34,6 +34,7 @@ fn by_formula(
 
 #[test]
 fn it_is_the_papers_formula_and_its_gradients() {
+    let _generator = seeded();
     for p in [0.05, 0.5, 0.8] {
         for temperature in [0.1, 2.0 / 3.0] {
             for shape in [NoiseShape::Elements, NoiseShape::Channels, NoiseShape::Shared(vec![1])] {
@@ -57,6 +58,7 @@ fn it_is_the_papers_formula_and_its_gradients() {
 
 #[test]
 fn the_output_has_the_inputs_kind() {
+    let _generator = seeded();
     for kind in [Kind::Half, Kind::BFloat16, Kind::Float, Kind::Double] {
         let vs = nn::VarStore::new(device());
         let layer = layer(&vs, 0.3).with_seed(5);
@@ -82,6 +84,7 @@ fn the_output_has_the_inputs_kind() {
 /// `dropout_regularizer * input_dim * (p ln p + (1 - p) ln(1 - p))`.
 #[test]
 fn the_regularizer_is_the_authors() {
+    let _generator = seeded();
     let vs = nn::VarStore::new(device());
     for (p, size) in [(0.1, &[4, 6][..]), (0.7, &[3, 5, 2, 2])] {
         let layer = concrete_dropout(vs.root() / size.len(), p).unwrap();
@@ -105,6 +108,7 @@ fn the_regularizer_is_the_authors() {
 
 #[test]
 fn evaluation_returns_the_input_and_monte_carlo_draws() {
+    let _generator = seeded();
     let vs = nn::VarStore::new(device());
     let layer = layer(&vs, 0.4).with_seed(1);
     let x = nonzero(&[20, 3]);
@@ -135,6 +139,7 @@ fn a_checkpoint_gives_p_the_same_gradient() {
 
 #[test]
 fn p_is_between_0_and_1_and_saved_as_a_logit() {
+    let _generator = seeded();
     let vs = nn::VarStore::new(device());
     for p in [0.0, 1.0, -0.1, 1.1, f64::NAN] {
         let error = concrete_dropout(vs.root(), p).unwrap_err();

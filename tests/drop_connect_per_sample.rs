@@ -43,6 +43,7 @@ fn plain_gradient(y: &Tensor, x: &Tensor) -> Tensor {
 
 #[test]
 fn each_sample_has_its_weights_and_gradients() {
+    let _generator = seeded();
     for size @ (samples, in_dim, _) in SIZES {
         for inner in [&[][..], &[2], &[2, 3]] {
             let layer = layer(size, 0.3, Kind::Double);
@@ -63,6 +64,7 @@ fn each_sample_has_its_weights_and_gradients() {
 
 #[test]
 fn a_vector_is_one_sample() {
+    let _generator = seeded();
     let layer = layer((1, 6, 5), 0.5, Kind::Float);
     let x = nonzero(&[6]);
     let y = layer.forward_t(&x, true);
@@ -72,6 +74,7 @@ fn a_vector_is_one_sample() {
 
 #[test]
 fn second_derivatives_are_those_of_the_definition() {
+    let _generator = seeded();
     let layer = layer((40, 17, 13), 0.3, Kind::Double);
     let x = nonzero(&[40, 17]).to_kind(Kind::Double).set_requires_grad(true);
     let second = |y: &Tensor| {
@@ -88,6 +91,7 @@ fn second_derivatives_are_those_of_the_definition() {
 /// In half precision all is computed in f32, and rounded once.
 #[test]
 fn in_half_precision() {
+    let _generator = seeded();
     let size @ (samples, in_dim, _) = SIZES[1];
     for kind in [Kind::Half, Kind::BFloat16] {
         let layer = layer(size, 0.5, kind);
@@ -113,6 +117,7 @@ fn in_half_precision() {
 
 #[test]
 fn a_pass_takes_one_step_and_evaluation_none() {
+    let _generator = seeded();
     let size = (4, 6, 5);
     let layer = layer(size, 0.5, Kind::Float);
     let step = || layer.stream().map(Stream::step).unwrap();
@@ -142,6 +147,7 @@ fn a_pass_takes_one_step_and_evaluation_none() {
 
 #[test]
 fn without_a_bias_and_not_rescaled() {
+    let _generator = seeded();
     let vs = nn::VarStore::new(device());
     let linear = nn::LinearConfig { bias: false, ..Default::default() };
     let config =

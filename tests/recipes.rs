@@ -85,6 +85,7 @@ fn evaluation_looks_words_up_and_monte_carlo_drops_them() {
 /// EfficientNet's `drop_connect`: `inputs / keep * floor(keep + rand([N, 1, 1, 1]))`. It drops samples, and no weights.
 #[test]
 fn efficientnets_drop_connect_is_samples() {
+    let _generator = seeded();
     let x = nonzero(&[1000, 3, 2, 2]);
     let y = TrueDropout::samples(0.2).unwrap().with_seed(1).forward_t(&x, true);
     let kept = y.narrow(1, 0, 1).narrow(2, 0, 1).narrow(3, 0, 1).ne(0).to_kind(Kind::Float); // [N, 1, 1, 1]
@@ -95,6 +96,7 @@ fn efficientnets_drop_connect_is_samples() {
 /// Keras' `LSTM(units, dropout=rate)`: one mask of the inputs for all time steps.
 #[test]
 fn kerass_dropout_of_an_lstms_inputs_is_shared_over_time() {
+    let _generator = seeded();
     let x = nonzero(&[50, 7, 20]);
     let y = TrueDropout::shared(0.3, &[1]).unwrap().with_seed(1).forward_t(&x, true);
     let kept = y.narrow(1, 0, 1).ne(0).to_kind(Kind::Float); // [N, 1, C]
@@ -119,6 +121,7 @@ fn timms_rates_by_stage() {
 /// Mixout (Lee et al. 2020): `(m * u + (1 - m) * w - p * u) / (1 - p)`, where `m` is 1 with probability `p`.
 #[test]
 fn mixout_is_dropout_of_the_difference() {
+    let _generator = seeded();
     let (weight, pretrained) = (nonzero(&[30, 40]).set_requires_grad(true), nonzero(&[30, 40]));
     let p = 0.7;
     let layer = || TrueDropout::elements(p).unwrap().with_seed(1);
@@ -136,6 +139,7 @@ fn mixout_is_dropout_of_the_difference() {
 /// DropEdge (Rong et al. 2020): a random subset of a graph's edges, `[2, E]`.
 #[test]
 fn dropedge_keeps_whole_edges() {
+    let _generator = seeded();
     let edges = Tensor::arange(20_000, (Kind::Int64, common::device())).reshape([2, 10_000]);
     let drop_edge = |train| {
         let layer = Dropout::elements(0.3).unwrap().with_seed(1);
@@ -151,6 +155,7 @@ fn dropedge_keeps_whole_edges() {
 /// DropKey (Li et al. 2023): keys are dropped before the softmax, so that the others make up for them.
 #[test]
 fn dropkey_is_a_mask_of_attention() {
+    let _generator = seeded();
     let (n, heads, t, s) = (4, 2, 50, 30);
     let [query, key, value] = [t, s, s].map(|length| nonzero(&[n, heads, length, 8]));
     let attention = Attention::new(0.0).unwrap();
@@ -172,6 +177,7 @@ fn dropkey_is_a_mask_of_attention() {
 /// R-Drop (Liang et al. 2021): two passes of a batch, whose predictions should agree.
 #[test]
 fn r_drop_is_two_passes_side_by_side() {
+    let _generator = seeded();
     let layer = || TrueDropout::elements(0.5).unwrap().with_seed(1);
     let x = nonzero(&[10, 4]);
     let r_drop = |p: f64| {
@@ -189,6 +195,7 @@ fn r_drop_is_two_passes_side_by_side() {
 /// A model with two inputs, in batches and folds: it gets the rows' numbers, and looks both inputs up.
 #[test]
 fn monte_carlo_of_several_inputs() {
+    let _generator = seeded();
     let (a, b) = (nonzero(&[20, 4]), nonzero(&[20, 4]));
     let rows = Tensor::arange(20, (Kind::Int64, common::device()));
     let predict = |fold, batch_size| {
@@ -210,6 +217,7 @@ fn monte_carlo_of_several_inputs() {
 /// All samples, and not only their moments.
 #[test]
 fn monte_carlo_keeps_each_pass() {
+    let _generator = seeded();
     let (layer, x) = (TrueDropout::elements(0.5).unwrap(), nonzero(&[20, 4]));
     let mut samples = Vec::new();
     let model = |x: &Tensor, train| {
@@ -226,6 +234,7 @@ fn monte_carlo_keeps_each_pass() {
 /// The k-th pass is the same network in every batch: masks that the batch shares, and streams that begin again.
 #[test]
 fn monte_carlo_of_the_same_networks_for_all_batches() {
+    let _generator = seeded();
     let x = nonzero(&[20, 4]);
     let streams = Streams::new(42);
     let layer = TrueDropout::shared(0.5, &[0]).unwrap().with_streams(&streams).unwrap();

@@ -30,6 +30,7 @@ fn gradient(y: &Tensor, x: &Tensor, of_y: &Tensor) -> Tensor {
 
 #[test]
 fn products_and_gradients_are_those_of_the_stored_mask() {
+    let _generator = seeded();
     for kind in KINDS {
         for p in [0.1, 0.5, 1.0 / 3.0, 1.0] {
             let x = leaf(&[70, 101], kind);
@@ -44,6 +45,7 @@ fn products_and_gradients_are_those_of_the_stored_mask() {
 /// Infinities, NaN and the sign of zeros included.
 #[test]
 fn every_number_is_multiplied() {
+    let _generator = seeded();
     for kind in KINDS {
         let special = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0, 0.0, 1e-8, -65504.0, 3.0];
         let x = Tensor::from_slice(&special).to_device(device()).to_kind(kind).repeat([300]);
@@ -59,6 +61,7 @@ fn every_number_is_multiplied() {
 /// Expanded, as a sum's is, transposed, sliced, and in another memory format than the output.
 #[test]
 fn gradients_in_any_layout() {
+    let _generator = seeded();
     let x = leaf(&[8, 6, 5, 4], Kind::Float);
     let base = Tensor::randn([4, 5, 6, 8], (Kind::Float, device()));
     let layouts = [
@@ -79,6 +82,7 @@ fn gradients_in_any_layout() {
 
 #[test]
 fn channels_last_stays_channels_last() {
+    let _generator = seeded();
     let x = Tensor::randn([4, 9, 9, 6], (Kind::Float, device())).permute([0, 3, 1, 2]);
     let x = x.set_requires_grad(true);
     tch::manual_seed(3);
@@ -95,6 +99,7 @@ fn channels_last_stays_channels_last() {
 
 #[test]
 fn gradients_of_gradients_to_the_third_order() {
+    let _generator = seeded();
     let x = leaf(&[40, 50], Kind::Double);
     let (y, mask) = (layer(0.4).forward_t(&x, true), mask(0.4, &x));
     let cubes = |y: &Tensor| y.pow_tensor_scalar(3).sum(None);
@@ -113,6 +118,7 @@ fn gradients_of_gradients_to_the_third_order() {
 /// The gradient of the backward with respect to the output's gradient is the mask too.
 #[test]
 fn the_backward_is_linear_in_the_gradient() {
+    let _generator = seeded();
     let x = leaf(&[300], Kind::Double);
     let v = leaf(&[300], Kind::Double);
     let y = layer(0.5).forward_t(&x, true);
@@ -124,6 +130,7 @@ fn the_backward_is_linear_in_the_gradient() {
 
 #[test]
 fn a_graph_can_be_kept_and_used_twice() {
+    let _generator = seeded();
     let x = leaf(&[100], Kind::Float);
     let inner = &x * 3.0;
     let y = layer(0.5).forward_t(&inner, true);
@@ -135,6 +142,7 @@ fn a_graph_can_be_kept_and_used_twice() {
 
 #[test]
 fn a_graph_can_be_used_on_another_thread() {
+    let _generator = seeded();
     let x = leaf(&[3000], Kind::Float);
     let loss = layer(0.5).forward_t(&x, true).sum(None);
     std::thread::spawn(move || loss.backward()).join().unwrap();
@@ -143,6 +151,7 @@ fn a_graph_can_be_used_on_another_thread() {
 
 #[test]
 fn without_recorded_gradients_there_is_no_graph() {
+    let _generator = seeded();
     let x = leaf(&[100], Kind::Float);
     tch::no_grad(|| assert!(!layer(0.5).forward_t(&x, true).requires_grad()));
     assert!(!layer(0.5).forward_t(&x.detach(), true).requires_grad());
@@ -151,6 +160,7 @@ fn without_recorded_gradients_there_is_no_graph() {
 
 #[test]
 fn forward_add_is_the_residual_plus_the_dropout() {
+    let _generator = seeded();
     for kind in KINDS {
         let (x, residual) = (leaf(&[30, 70], kind), leaf(&[30, 70], kind));
         let y = layer(0.3).forward_add(&x, &residual, true);
@@ -170,6 +180,7 @@ fn forward_add_is_the_residual_plus_the_dropout() {
 /// A residual that is broadcast, only one of the two with a gradient, and other noise shapes.
 #[test]
 fn forward_add_in_every_way() {
+    let _generator = seeded();
     let (x, row) = (leaf(&[4, 6], Kind::Float), leaf(&[6], Kind::Float));
     let y = layer(0.5).forward_add(&x, &row, true);
     assert_same_bits(&y, &(&row + &x * mask(0.5, &x)));
@@ -194,6 +205,7 @@ fn forward_add_in_every_way() {
 
 #[test]
 fn a_weight_is_dropped_the_same_way() {
+    let _generator = seeded();
     let vs = nn::VarStore::new(device());
     let layer = drop_connect(vs.root(), 40, 30, Default::default()).unwrap().with_seed(7);
     let x = Tensor::randn([16, 40], (Kind::Float, device()));
@@ -208,6 +220,7 @@ fn a_weight_is_dropped_the_same_way() {
 /// A view that negates has the opposite sign in memory.
 #[test]
 fn a_negated_view_is_multiplied_by_its_value() {
+    let _generator = seeded();
     let complex = Tensor::randn([50], (Kind::ComplexFloat, device()));
     let x = complex.conj().imag();
     let ours = layer(0.5).forward_t(&x, true);
@@ -225,12 +238,14 @@ fn negated(x: &Tensor) -> Tensor {
 
 #[test]
 fn a_negated_tensor_is_multiplied_by_its_value() {
+    let _generator = seeded();
     let x = leaf(&[30, 70], Kind::Float).detach();
     assert_eq!(layer(0.5).forward_t(&negated(&x), true), -&x * mask(0.5, &x));
 }
 
 #[test]
 fn a_negated_residual_is_added_by_its_value() {
+    let _generator = seeded();
     let [x, residual] = [(); 2].map(|()| leaf(&[30, 70], Kind::Float).detach());
     let product = &x * mask(0.5, &x);
     assert_eq!(layer(0.5).forward_add(&x, &negated(&residual), true), &product - &residual);
