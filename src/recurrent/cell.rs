@@ -10,7 +10,7 @@ use crate::recurrent::weights::{Flat, Weights};
 pub(super) trait Cell<const S: usize> {
     /// How many gates there are.
     const GATES: i64;
-    /// cuDNN's number for the cell.
+    /// cuDNN's number for the cell: 2 for an LSTM, 3 for a GRU.
     const CUDNN_MODE: i64;
 
     fn dropout(&self) -> &RecurrentDropout;

@@ -18,7 +18,6 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// cuDNN's number for the cell is 2 for an LSTM and 3 for a GRU.
     pub(super) fn new(directions: Vec<Weights>, cudnn_mode: i64) -> Result<Self> {
         let chunk = Chunk::flatten(&directions, cudnn_mode)?;
         Ok(Layer { directions, chunk })

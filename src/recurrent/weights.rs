@@ -114,8 +114,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// On a GPU, moves the weights of a layer into a chunk. cuDNN's number for the cell is 2 for an LSTM and 3 for a
-    /// GRU.
+    /// On a GPU, moves the weights of a layer into a chunk, as cuDNN has it for this cell.
     pub(super) fn flatten(directions: &[Weights], cudnn_mode: i64) -> Result<Option<Self>> {
         let Weights { ih, hh, biases } = &directions[0];
         if !(ih.device().is_cuda() && Cuda::cudnn_is_available()) {
